@@ -1,0 +1,151 @@
+"""``python -m bench``: what can be asked, and the order in which it is answered."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench import load, machine, origin, proxies, speed
+from bench.bodies import big_body
+from bench.idle import idle
+from bench.latency import latency
+from bench.process import Failed
+from bench.table import DEFECT, NOT_MEASURED, Report
+from bench.workplace import Workplace
+
+SCENARIOS: dict[str, Callable[[Workplace], Report]] = {
+    "few": speed.few,
+    "eleven": speed.eleven,
+    "64k": speed.large,
+    "1000-services": speed.many_services,
+    "idle": idle,
+    "latency": latency,
+    "big-body": big_body,
+}
+_WEAKER = "and a fast proxy may not be saturated (column `core busy`)"
+
+DEFAULT = ("few", "eleven", "64k", "1000-services", "idle")
+
+
+def main() -> int:
+    args = _arguments()
+    notes = []
+    if args.install and (problem := machine.install_missing()):
+        notes.append(problem)
+    # As with Ctrl-C, every `with` block is left in order: that is what stops the children.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with ExitStack() as stack:
+        work, versions = _set_up(args, stack, notes)
+        about = machine.description() | versions
+        print("# Comparison\n")
+        print("\n".join(f"- {name}: {value}" for name, value in about.items()))
+        how = f"{work.rounds} rounds of {work.seconds:g} s after {work.warm_up:g} s of warm-up"
+        print(f"- {speed.CONNECTIONS} connections, {how}; median of the rounds")
+        print("".join(f"- **note**: {note}\n" for note in notes), flush=True)
+        reports = []
+        for name in args.scenario:
+            reports.append(SCENARIOS[name](work))
+            print(reports[-1], flush=True)
+    _print_goals(reports)
+    if args.json:
+        _write_json(args.json, about, notes, reports)
+    return 1 if args.gate and not _passes(reports) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What a request costs here and elsewhere.")
+    names = {proxy.name.lower(): proxy for proxy in proxies.ALL}
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="ask only this (may be repeated)")
+    parser.add_argument("--full", action="store_true", help="ask everything: latency and 2 GB bodies too")
+    parser.add_argument(
+        "--only", action="append", type=str.lower, choices=names, help="only this proxy (may be repeated)"
+    )
+    parser.add_argument("--quick", action="store_true", help="one round of 2 s: to see that it works, not to quote")
+    parser.add_argument("--rounds", type=int, help="default 2")
+    parser.add_argument("--seconds", type=float, help="length of a measured run, default 5")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every sample of every round")
+    parser.add_argument("--gate", action="store_true", help="exit with 1 on a defect or where a goal was not measured")
+    parser.add_argument("--install", action="store_true", help="as root: install what is missing from Debian")
+    args = parser.parse_args()
+    args.scenario = args.scenario or list(SCENARIOS if args.full else DEFAULT)
+    args.rounds = max(1, args.rounds or (1 if args.quick else 2))
+    args.seconds = max(1.0, args.seconds or (2.0 if args.quick else 5.0))
+    args.proxies = [names[name] for name in args.only] if args.only else list(proxies.ALL)
+    return args
+
+
+def _set_up(args: argparse.Namespace, stack: ExitStack, notes: list[str]) -> tuple[Workplace, dict[str, str]]:
+    """Start the origin and see who can run; what is missing is said in ``notes``."""
+    load_core, proxy_core = machine.two_cores()
+    if load_core == proxy_core:
+        notes.append("only one core: proxy, origin and load generator share it, requests/s and latencies mean little")
+    os.sched_setaffinity(0, {load_core})
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-bench-")))
+    versions = {}
+    present = []
+    for proxy in args.proxies:
+        version = proxy.version()
+        if version is None:
+            notes.append(f"{proxy.name} is not installed: left out")
+        else:
+            present.append(proxy)
+            versions[proxy.name] = version
+    if machine.find("nginx"):
+        behind = stack.enter_context(origin.nginx(directory, load_core))
+    else:
+        behind = stack.enter_context(origin.python(directory, load_core))
+        notes.append(f"nginx is missing (`--install`): the Python origin stands in, {_WEAKER}")
+    generator, versions["load generator"] = load.wrk, load.version() or ""
+    if not versions["load generator"]:
+        generator, versions["load generator"] = load.python, "Python (uvloop)"
+        notes.append(f"wrk is missing (`--install`): the Python load generator stands in, {_WEAKER}")
+    versions["origin"] = behind.version
+
+    def say(message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    work = Workplace(directory, load_core, proxy_core, behind, generator, present, args.rounds, args.seconds, 1.0, say)
+    return work, versions
+
+
+def _print_goals(reports: list[Report]) -> None:
+    verdicts = [verdict for report in reports for verdict in report.verdicts]
+    if verdicts:
+        print("## Goals\n\n" + "\n".join(f"- {verdict}" for verdict in verdicts))
+
+
+def _passes(reports: list[Report]) -> bool:
+    """What was asked for and could not be judged does not pass."""
+    judged = all(verdict.word not in (DEFECT, NOT_MEASURED) for report in reports for verdict in report.verdicts)
+    sound = not any(label.startswith(proxies.SIDECAR.name) for report in reports for label in report.failures)
+    return judged and sound
+
+
+def _write_json(path: Path, about: dict[str, str], notes: list[str], reports: list[Report]) -> None:
+    result = {
+        "about": about,
+        "notes": notes,
+        "scenarios": {report.name: {"samples": report.data, "failures": report.failures} for report in reports},
+        "goals": [
+            {"figure": v.figure, "value": v.value, "unit": v.unit, "goal": v.goal, "defect": v.defect, "word": v.word}
+            for report in reports
+            for v in report.verdicts
+        ],
+    }
+    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failed as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,84 @@
+"""One after the other, and with weights in proportion, spread as evenly as can be.
+
+Equal weights need no more than an index. Unequal ones use nginx's smooth rule: with every pick each endpoint gains its
+weight, the one that has most is picked and pays the sum of all. Weights 5, 1, 1 give
+a a b a c a a and not a a a a a b c, so that the heavy endpoint does not get its share in one burst. This takes a step
+for each endpoint, which only services with unequal weights pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sidecar.balance import candidates, fit
+from sidecar.clock import Random
+from sidecar.model import Endpoint
+
+
+class RoundRobin:
+    """Starts at a random endpoint: a fleet of sidecars that starts together must not call the first one together."""
+
+    __slots__ = ("_gained", "_known", "_last", "_random")
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._known: Sequence[Endpoint] | None = None
+        self._last = -1
+        self._gained: dict[Endpoint, int] = {}
+
+    def pick(self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint]) -> Endpoint | None:
+        """See ``Balancer``."""
+        if endpoints is not self._known:
+            self._meet(endpoints)
+        if self._gained:
+            choice = self._smooth(endpoints)
+            if fit(choice, now, tried):
+                return choice
+            self._undo(endpoints, choice)
+            choices = candidates(endpoints, now, tried)
+            return self._smooth(choices) if choices else None
+        count = len(endpoints)
+        position = self._last
+        for _ in range(count):
+            position += 1
+            if position >= count:
+                position = 0
+            if fit(endpoints[position], now, tried):
+                # Remembering where it was found, not where it began, keeps the neighbour of an open endpoint from
+                # getting the share of both.
+                self._last = position
+                return endpoints[position]
+        choices = candidates(endpoints, now, tried)
+        if not choices:
+            return None
+        self._last = (self._last + 1) % count
+        return choices[self._last % len(choices)]
+
+    def _meet(self, endpoints: Sequence[Endpoint]) -> None:
+        if not self._known:
+            self._last = int(self._random.random() * len(endpoints))
+        self._known = endpoints
+        unequal = len({endpoint.weight for endpoint in endpoints if endpoint.weight}) > 1
+        self._gained = dict.fromkeys(endpoints, 0) if unequal else {}
+
+    def _smooth(self, choices: Sequence[Endpoint]) -> Endpoint:
+        gained = self._gained
+        best = choices[0]
+        most = total = 0
+        for endpoint in choices:
+            weight = endpoint.weight
+            total += weight
+            gain = gained[endpoint] = gained[endpoint] + weight
+            if gain > most:
+                most = gain
+                best = endpoint
+        gained[best] = most - total
+        return best
+
+    def _undo(self, choices: Sequence[Endpoint], choice: Endpoint) -> None:
+        # Left in place, a step whose pick was refused would shift the shares of the others.
+        gained = self._gained
+        for endpoint in choices:
+            weight = endpoint.weight
+            gained[endpoint] -= weight
+            gained[choice] += weight

@@ -1,0 +1,1 @@
+"""Level 6: the configuration: how it is written (``schema``, ``units``), read (``walk``) and resolved (``load``)."""

@@ -1,0 +1,1 @@
+"""Level 5: where the endpoints of services come from."""

@@ -1,0 +1,113 @@
+"""The registry that is written in the configuration: addresses as they stand, host names resolved again and again.
+
+A name becomes one endpoint for each of its addresses (of one family, IPv4 where there is any: the same server behind
+two families would count twice). A resolution that fails changes nothing: the last good set stays, however long it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sidecar.model import Endpoint
+
+REFRESH_SECONDS: Final = 30.0
+RETRY_SECONDS: Final = 5.0
+"""Until the next try while a name has never been resolved."""
+MAX_ADDRESSES: Final = 1000
+
+log = logging.getLogger("sidecar.discovery")
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An endpoint as the configuration has it; ``host`` is an address or a name."""
+
+    host: str
+    port: int
+    weight: int = 1
+    zone: str = ""
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """The addresses of ``host`` by the system's resolver, in a thread. Raises ``OSError``."""
+    loop = asyncio.get_running_loop()
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    by_family = {family: [str(i[4][0]) for i in infos if i[0] == family] for family in (socket.AF_INET, socket.AF_INET6)}
+    return list(dict.fromkeys(by_family[socket.AF_INET] or by_family[socket.AF_INET6]))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class StaticRegistry:
+    """The endpoints of one service. ``publish`` gets every new set; endpoints that stay are the same objects."""
+
+    def __init__(
+        self, written: Sequence[Written], publish: Callable[[Sequence[Endpoint]], None], resolve: Resolve = resolve
+    ) -> None:
+        self._written = written
+        self._publish = publish
+        self._resolve = resolve
+        self._known: dict[str, list[str]] = {}
+        self._endpoints: dict[tuple[str, int, int, str], Endpoint] = {}
+        self._published: list[Endpoint] | None = None
+
+    @property
+    def has_names(self) -> bool:
+        return any(self._resolves(one) for one in self._written)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every name has been resolved at least once."""
+        return all(one.host in self._known for one in self._written if self._resolves(one))
+
+    @staticmethod
+    def _resolves(one: Written) -> bool:
+        # What localhost means is tried by each connection: IPv4 or IPv6, wherever the application listens.
+        return one.host != "localhost" and not _is_address(one.host)
+
+    async def refresh(self) -> None:
+        """Resolves every name once and publishes the set if it changed."""
+        for one in self._written:
+            if self._resolves(one):
+                try:
+                    addresses = sorted(await self._resolve(one.host, one.port))[:MAX_ADDRESSES]
+                except OSError as error:
+                    kept = "keeping its last addresses" if one.host in self._known else "it has no endpoints until then"
+                    log.warning("%s cannot be resolved (%s); %s, trying again", one.host, error, kept)
+                else:
+                    if addresses:
+                        self._known[one.host] = addresses
+        self.publish()
+
+    def publish(self) -> None:
+        """Publishes what is known, if that is news."""
+        endpoints: dict[tuple[str, int, int, str], Endpoint] = {}
+        for one in self._written:
+            for address in self._known.get(one.host, []) if self._resolves(one) else [one.host]:
+                key = (address, one.port, one.weight, one.zone)
+                endpoints[key] = self._endpoints.get(key) or Endpoint(*key)
+        self._endpoints = endpoints
+        current = list(endpoints.values())
+        if current != self._published:
+            self._published = current
+            self._publish(tuple(current))
+
+    async def run(self) -> None:
+        """Refreshes for as long as it is not cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(REFRESH_SECONDS if self.complete else RETRY_SECONDS)

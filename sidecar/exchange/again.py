@@ -1,0 +1,68 @@
+"""May this exchange try again, and when: safe, useful and affordable (``resilience/retry.py`` has the rules)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.errors import Failure
+from sidecar.exchange.seams import Upstream
+from sidecar.http.h1.response import ResponseHead
+from sidecar.resilience.retry import UNPROCESSED, parse_retry_after
+
+if TYPE_CHECKING:
+    from sidecar.exchange.machine import Exchange
+
+Answer = tuple[ResponseHead, bytes, bool] | tuple[Failure, str]
+"""What the last attempt brought: a response (head, body so far, whether that is all) or a failure with its detail."""
+
+# What a peer's sidecar says when it has handed nothing on: then any method may be tried elsewhere.
+UNPROCESSED_REASONS = frozenset((b"draining", b"overloaded"))
+
+
+def lost_the_race(exchange: Exchange, upstream: Upstream) -> bool:
+    """Whether the endpoint closed an idle connection just as we used it: nobody's failure, and sent again once."""
+    unheard = upstream.reused and upstream.silent and not exchange.resent
+    return unheard and exchange.kept is not None and exchange.repeatable()
+
+
+def after_failure(exchange: Exchange, failure: Failure, now: float) -> float | None:
+    """When to try again after an attempt without a response; ``None`` if the failure is the answer."""
+    retry = exchange.plan.retry
+    if retry is None or not retry.allows_failure(failure):
+        return None
+    return _affordable(exchange, failure in UNPROCESSED, failure.reason, now)
+
+
+def after_response(exchange: Exchange, head: ResponseHead, now: float) -> float | None:
+    """When to try again after a response that is a failure; ``None`` if it is the answer."""
+    value = head.get(b"retry-after")
+    if value is not None:
+        seconds = parse_retry_after(value, exchange.scope.clock.wall())
+        if seconds is not None:
+            exchange.endpoint.not_before = now + seconds
+    retry = exchange.plan.retry
+    if retry is None or not retry.allows_status(head.status):
+        return None
+    unprocessed = head.status == 503 and head.get(b"x-sidecar-reason") in UNPROCESSED_REASONS
+    return _affordable(exchange, unprocessed, "5xx", now)
+
+
+def _affordable(exchange: Exchange, unprocessed: bool, cause: str, now: float) -> float | None:
+    plan = exchange.plan
+    retry = plan.retry
+    if retry is None or exchange.retries >= retry.max_retries or exchange.kept is None:
+        return None
+    if not unprocessed and not exchange.repeatable():
+        return None
+    endpoint = exchange.endpoint
+    if endpoint not in exchange.tried:
+        exchange.tried += (endpoint,)
+    service = plan.service
+    other = service.balancer.pick(service.endpoints, now, exchange.tried)
+    if other is None:
+        return None
+    at = max(now + retry.delay(exchange.retries), other.not_before)
+    if at >= exchange.deadline or (service.budget is not None and not service.budget.withdraw(now)):
+        return None
+    plan.stats.retried(cause)
+    return at

@@ -1,0 +1,71 @@
+"""The fields that an exchange reads from its request and writes on every attempt: trace, request id, deadline, attempt.
+
+DESIGN.md 5.5 is the contract. Labels that can only name or shorten are believed from anyone; malformed ones are replaced.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from sidecar.http.h1.request import RequestHead
+from sidecar.resilience.deadline import parse_timeout_ms, remaining_ms
+from sidecar.routing.plan import Direction, RoutePlan
+from sidecar.telemetry.trace import REQUEST_ID, Tracer
+
+
+class Labels:
+    """One request's names. ``made_id``: the request id is ours, the request does not carry it."""
+
+    __slots__ = ("flags", "made_id", "misleading", "request_id", "timeout_ms", "trace_id")
+
+    def __init__(self, head: RequestHead, tracer: Tracer) -> None:
+        specials = head.specials
+        # hot: a request that carries no labels (its only special field is Host) is spared all questions.
+        if len(specials) == 1:
+            self.trace_id, self.flags = tracer.new_trace()
+            self.request_id = self.trace_id
+            self.made_id = True
+            self.timeout_ms: float | None = None
+            self.misleading: frozenset[bytes] | None = None
+        else:
+            self._read(head, tracer)
+
+    def _read(self, head: RequestHead, tracer: Tracer) -> None:
+        specials = head.specials
+        traceparent = specials.get(b"traceparent")
+        b3 = specials.get(b"b3")
+        misleading = []
+        trace = tracer.continued(traceparent, b3) if traceparent is not None or b3 is not None else None
+        if trace is None:
+            trace = tracer.new_trace()
+            misleading = [b"b3", b"tracestate"]
+        self.trace_id, self.flags = trace
+        self.request_id = self.trace_id
+        self.made_id = True
+        if b"x-request-id" in specials:
+            given = head.get(b"x-request-id")
+            if given is not None and REQUEST_ID.fullmatch(given):
+                self.request_id = given
+                self.made_id = False
+            else:
+                misleading.append(b"x-request-id")
+        self.misleading = frozenset(misleading) if misleading else None
+        timeout = specials.get(b"x-request-timeout-ms")
+        self.timeout_ms = parse_timeout_ms(timeout.strip(b" \t")) if timeout is not None else None
+
+    def lines(self, plan: RoutePlan, span: int, deadline: float, now: float, attempt: int) -> bytes:
+        """What an attempt adds to the request's head."""
+        if plan.direction is Direction.PASSTHROUGH:
+            return b""
+        lines = b"traceparent: 00-%b-%016x-%b\r\n" % (self.trace_id, span, self.flags)
+        if self.made_id:
+            lines += b"x-request-id: %b\r\n" % self.request_id
+        if deadline != inf:
+            lines += b"x-request-timeout-ms: %d\r\n" % remaining_ms(deadline, now)
+        if plan.direction is Direction.OUTBOUND:
+            lines += b"x-sidecar-attempt: %d\r\nx-sidecar-passed: %b\r\n" % (attempt, plan.identity)
+        return lines
+
+    def dropped(self, plan: RoutePlan) -> frozenset[bytes]:
+        """Which of the request's fields an attempt leaves out."""
+        return plan.dropped if self.misleading is None else plan.dropped | self.misleading

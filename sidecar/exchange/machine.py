@@ -1,0 +1,521 @@
+"""One request and its response: the machine that owns the order in which everything happens.
+
+It reads from top to bottom in time. Each step asks a small policy for a decision and acts on it; nothing here touches a
+socket, and nothing waits: where an answer is not there yet (a filter thinks, a connection is being made, a back-off
+runs), the machine stops in a state and is entered again at that state by whoever has the answer.
+
+| step    | asks                          | why here                                                                  |
+|---------|-------------------------------|---------------------------------------------------------------------------|
+| begin   | clock, labels                 | all is measured from here                                                 |
+| route   | table                         | no plan, no policy                                                        |
+| bound   | deadline                      | covers filters, attempts and back-offs; dead on arrival costs nothing     |
+| admit   | limits, request filters       | a refusal before an endpoint is chosen is free                            |
+| pick    | balancer, breaker             | per attempt, and it must see what earlier attempts found                  |
+| connect | pool                          | waiting counts against the deadline                                       |
+| send    | upstream                      | the body is streamed, and kept for replay while that is small             |
+| judge   | outcome, retry, budget        | at the response head or a failure: the last moment to try again           |
+| respond | downstream                    | from here a failure can only break off                                    |
+| finish  | record, limits                | exactly once, on every path                                               |
+
+Failures are values: ``_fail`` answers them, ``_finish`` records them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from sidecar.clock import Clock
+from sidecar.errors import Failure
+from sidecar.exchange import again
+from sidecar.exchange.labels import Labels
+from sidecar.exchange.replies import error_reply, nobody, unrouted
+from sidecar.exchange.seams import Downstream, Freshness, Pool, Timer, Upstream
+from sidecar.filters import PAUSE, Reply, RequestView
+from sidecar.http.h1.request import RequestHead
+from sidecar.http.h1.response import ResponseHead
+from sidecar.model import Endpoint
+from sidecar.resilience.breaker import Breaker
+from sidecar.resilience.deadline import earliest
+from sidecar.resilience.outcome import Outcome, classify, is_failure_status
+from sidecar.resilience.retry import IDEMPOTENT
+from sidecar.routing.plan import Direction, RoutePlan
+from sidecar.telemetry.stats import Stats
+from sidecar.telemetry.trace import Tracer
+
+REPLAY_BYTES: Final = 65536
+"""How much of a request body is kept so that another attempt can send it, and so that a connection can be waited for."""
+
+NEW: Final = 0
+PAUSED: Final = 1
+CONNECTING: Final = 2
+SENDING: Final = 3
+BACKING_OFF: Final = 4
+RESPONDING: Final = 5
+FINISHED: Final = 6
+
+TRANSITIONS: Final = {
+    NEW: {PAUSED, CONNECTING, FINISHED},
+    PAUSED: {PAUSED, CONNECTING, FINISHED},
+    CONNECTING: {SENDING, BACKING_OFF, FINISHED},
+    SENDING: {CONNECTING, BACKING_OFF, RESPONDING, FINISHED},
+    BACKING_OFF: {CONNECTING, RESPONDING, FINISHED},
+    RESPONDING: {FINISHED},
+    FINISHED: set(),
+}
+"""Which state may follow which; the tests check every assignment against it."""
+
+
+class Scope:
+    """What all exchanges of one listener share. ``source`` is what its replies call themselves."""
+
+    __slots__ = ("clock", "pool", "route", "source", "tracer", "unrouted")
+
+    def __init__(
+        self,
+        route: Callable[[RequestHead], RoutePlan | Failure],
+        pool: Pool,
+        tracer: Tracer,
+        clock: Clock,
+        unrouted: Stats,
+        source: str,
+    ) -> None:
+        self.route = route
+        """The routing table's answer; a reload replaces it, running exchanges keep their plan."""
+        self.pool = pool
+        self.tracer = tracer
+        self.clock = clock
+        self.unrouted = unrouted
+        """Counts what never got a plan."""
+        self.source = source
+
+
+class Exchange:
+    """One request and its response, from ``start`` to ``_finish``."""
+
+    __slots__ = (
+        "attempt", "began", "blamed", "complete", "deadline", "downstream", "endpoint", "head", "held", "kept", "labels",
+        "plan", "resent", "retries", "scope", "sized", "started", "state", "status", "step", "ticket", "timer", "trailers",
+        "tried", "unsent", "upstream",
+    )  # fmt: skip
+
+    plan: RoutePlan
+    labels: Labels
+    endpoint: Endpoint
+    """Whom the current attempt asks; held while CONNECTING, SENDING and RESPONDING."""
+
+    def __init__(self, head: RequestHead, downstream: Downstream, timer: Timer, scope: Scope) -> None:
+        self.state = NEW
+        self.head = head
+        self.downstream = downstream
+        self.timer = timer
+        self.scope = scope
+        self.upstream: Upstream | None = None
+        self.tried: tuple[Endpoint, ...] = ()
+        """Endpoints whose attempt ended without an answer that was passed on."""
+        self.blamed: tuple[Endpoint, ...] = ()
+        """Endpoints whose breaker has counted a failure of this exchange: it counts at most one."""
+        self.attempt = 0
+        self.retries = 0
+        self.resent = False
+        self.trailers = b""
+        self.held: again.Answer | None = None
+        """While BACKING_OFF: the answer, should no other be had."""
+
+    # begin, route, bound, admit
+
+    def start(self, body: bytes, end: bool) -> None:
+        """``body``: what came of it with the head; ``end``: whether that is all of the request."""
+        scope = self.scope
+        head = self.head
+        now = self.started = scope.clock.now()
+        labels = self.labels = Labels(head, scope.tracer)
+        self.kept: bytes | None = body
+        self.complete = end
+        plan = scope.route(head)
+        if not isinstance(plan, RoutePlan):
+            self._refuse(plan)
+            return
+        self.plan = plan
+        limits = plan.service.limits
+        limits.in_flight += 1
+        deadline = self.deadline = earliest(now, plan.timeout, labels.timeout_ms)
+        if deadline <= now:
+            self._fail(Failure.DEADLINE_EXCEEDED, "the caller's deadline had passed when the request came")
+            return
+        self.timer.set(deadline if end else min(deadline, now + plan.stall_timeout))
+        if limits.in_flight > limits.settings.max_requests:
+            detail = f"{limits.settings.max_requests} requests to {plan.service.name} are in flight already"
+            self._fail(Failure.OVERLOADED, detail, 1.0)
+        elif plan.filters:
+            self.step = 0
+            self.resume(None)
+        else:
+            self._attempt(now)
+
+    def resume(self, reply: Reply | None) -> None:
+        """Asks the filters that are left; one that paused calls it with its verdict."""
+        if self.state == FINISHED:
+            return
+        filters = self.plan.filters
+        view = RequestView(self.head, self.resume)
+        while reply is None and self.step < len(filters):
+            ask = filters[self.step]
+            self.step += 1
+            try:
+                verdict = ask(view)
+            except Exception as error:
+                self._fail(Failure.FILTER_FAILED, f"filter {self.step} raised {type(error).__name__}")
+                return
+            if verdict is PAUSE:
+                self.state = PAUSED
+                return
+            reply = verdict
+        if reply is None:
+            self._attempt(self.scope.clock.now())
+        else:
+            self._finish(reply.status, "")
+            self.downstream.reply(reply)
+
+    # pick, connect, send
+
+    def _attempt(self, now: float) -> None:
+        plan = self.plan
+        service = plan.service
+        endpoint = service.balancer.pick(service.endpoints, now, self.tried)
+        if endpoint is None:
+            self._no_endpoint(now)
+            return
+        if self.held is not None:
+            self.held = None
+            if self.upstream is not None:
+                self.upstream.cancel()
+        self.endpoint = endpoint
+        breaker = endpoint.breaker
+        if breaker is None and service.breaker_settings is not None:
+            breaker = endpoint.breaker = Breaker(service.breaker_settings)
+        if breaker is not None:
+            self.ticket = breaker.begin(now)
+        if self.attempt == 0 and service.budget is not None:
+            service.budget.deposit(now)
+        self.attempt += 1
+        endpoint.in_flight += 1
+        self.began = now
+        self._connect(Freshness.ANY if self.repeatable() else Freshness.SURE, now)
+
+    def _connect(self, freshness: Freshness, now: float) -> None:
+        self.state = CONNECTING
+        self.upstream = None
+        service = self.plan.service
+        upstream = self.scope.pool.check_out(self.endpoint, self, freshness, service.dial)
+        if upstream is not None:
+            self._send(upstream, now)
+            return
+        limits = service.limits
+        limits.pending += 1
+        if limits.pending > limits.settings.max_pending:
+            self._give_up(Outcome.IGNORED, now)
+            detail = f"{limits.settings.max_pending} requests wait for a connection to {service.name} already"
+            self._fail(Failure.OVERLOADED, detail, 1.0)
+        else:
+            self.timer.set(self._due(now))
+
+    def connected(self, upstream: Upstream) -> None:
+        self.plan.service.limits.pending -= 1
+        self._send(upstream, self.scope.clock.now())
+
+    def connect_failed(self, failure: Failure, detail: str) -> None:
+        plan = self.plan
+        plan.service.limits.pending -= 1
+        if failure is Failure.CONNECT_FAILED:
+            failure = plan.connect_failure
+        self._attempt_failed(failure, detail, self.scope.clock.now())
+
+    def _send(self, upstream: Upstream, now: float) -> None:
+        plan = self.plan
+        labels = self.labels
+        head = self.head
+        kept = self.kept
+        assert kept is not None
+        self.upstream = upstream
+        self.state = SENDING
+        lines = labels.lines(plan, self.scope.tracer.span(), self.deadline, now, self.attempt)
+        if plan.attempt_timeout != inf or not self.complete:
+            self.timer.set(self._due(now))
+        upstream.send(
+            head.render(labels.dropped(plan), lines, self.downstream.peer_trusted),
+            head.length is None,
+            kept,
+            self.complete,
+            self.trailers,
+        )
+        if not self.complete:
+            if len(kept) > REPLAY_BYTES:
+                self.kept = None
+            self.downstream.resume_reading()
+
+    def request_body(self, data: bytes) -> None:
+        kept = self.kept
+        if self.upstream is not None and self.state != BACKING_OFF:
+            if kept is not None:
+                self.kept = kept + data if len(kept) + len(data) <= REPLAY_BYTES else None
+            self.upstream.send_body(data)
+            self.timer.set(self._due(self.scope.clock.now()))
+        elif kept is not None:
+            self.kept = kept + data
+            if len(kept) + len(data) > REPLAY_BYTES:
+                self.downstream.pause_reading()
+
+    def request_end(self, trailers: bytes) -> None:
+        self.complete = True
+        self.trailers = trailers
+        if self.upstream is not None and self.state != BACKING_OFF:
+            self.upstream.end_body(trailers)
+            self.timer.set(self._due(self.scope.clock.now()))
+
+    def request_broken(self, failure: Failure, detail: str) -> None:
+        """The rest of the request cannot be read: no endpoint may take what it has for the whole."""
+        self._give_up(Outcome.IGNORED, self.scope.clock.now())
+        self._fail(failure, detail)
+
+    def caller_left(self) -> None:
+        """Downstream ended before its response was complete: nobody is there to be answered."""
+        now = self.scope.clock.now()
+        self._give_up(self._outcome(Failure.CLIENT_GONE, now), now)
+        self._finish(Failure.CLIENT_GONE.status, Failure.CLIENT_GONE.reason)
+
+    def upstream_full(self) -> None:
+        """The endpoint does not take what we hold: read no more of the request."""
+        if not self.complete:
+            self.downstream.pause_reading()
+
+    def upstream_drained(self) -> None:
+        if not self.complete:
+            self.downstream.resume_reading()
+
+    # judge
+
+    def interim(self, head: ResponseHead) -> None:
+        self.downstream.inform(head)
+
+    def response(self, head: ResponseHead, body: bytes, end: bool) -> None:
+        """The final response's head, and the body bytes that are in hand; ``end``: they are all of it."""
+        now = self.scope.clock.now()
+        if end:
+            self.upstream = None
+        if head.status >= 500 and is_failure_status(head.status):
+            self._report(Outcome.FAILURE, now)
+            at = again.after_response(self, head, now)
+            if at is not None:
+                self._back_off(at, (head, body, end))
+                if self.upstream is not None:
+                    self.upstream.pause_reading()
+                return
+        else:
+            breaker = self.endpoint.breaker
+            if breaker is not None:
+                breaker.success(now, self.ticket)
+        self._respond(head, body, end, now)
+
+    def upstream_failed(self, failure: Failure, detail: str) -> None:
+        """The connection is gone, or what came on it cannot be believed."""
+        now = self.scope.clock.now()
+        upstream = self.upstream
+        self.upstream = None
+        if self.state == BACKING_OFF:
+            self.held = (failure, detail)
+        elif self.state == RESPONDING:
+            self._give_up(Outcome.FAILURE, now)
+            self._fail(failure, detail)
+        elif upstream is not None and again.lost_the_race(self, upstream):
+            self.resent = True
+            self._connect(Freshness.NEW, now)
+        else:
+            self._attempt_failed(failure, detail, now)
+
+    def repeatable(self) -> bool:
+        """Whether doing it twice is the same as doing it once, by its method or by its caller's word."""
+        head = self.head
+        return head.method in IDEMPOTENT or b"idempotency-key" in head.specials
+
+    def _attempt_failed(self, failure: Failure, detail: str, now: float) -> None:
+        self._report(self._outcome(failure, now), now)
+        at = again.after_failure(self, failure, now)
+        if at is not None:
+            self._back_off(at, (failure, detail))
+        else:
+            self._fail(failure, detail)
+
+    def _back_off(self, at: float, held: again.Answer) -> None:
+        self.endpoint.in_flight -= 1
+        self.retries += 1
+        self.held = held
+        self.state = BACKING_OFF
+        self.timer.set(at)
+
+    def _no_endpoint(self, now: float) -> None:
+        held = self.held
+        if held is None:
+            self._fail(*nobody(self.plan.service, now))
+        elif len(held) == 2:
+            self._fail(*held)
+        else:
+            self.endpoint.in_flight += 1
+            if self.upstream is not None:
+                self.upstream.resume_reading()
+            self._respond(*held, now)
+
+    # respond
+
+    def _respond(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
+        lines = b"" if b"x-request-id" in head.specials else b"x-request-id: %b\r\n" % self.labels.request_id
+        own_reasons = self.plan.direction is not Direction.INBOUND
+        self.kept = None
+        self.state = RESPONDING
+        if end:
+            # Finished first: once it is written, the connection's next request may begin at once.
+            self._finish(head.status, "")
+        else:
+            self.status = head.status
+            self.sized = head.length is not None
+            self.unsent = 0
+            self.timer.set(self._due(now))
+        self.downstream.respond(head, own_reasons, lines, body, end)
+
+    def response_body(self, data: bytes) -> None:
+        held = self.held
+        if self.state == RESPONDING:
+            self.downstream.send_body(data)
+            self.timer.set(self._due(self.scope.clock.now()))
+        elif held is not None and len(held) == 3:
+            self.held = (held[0], held[1] + data, False)
+
+    def response_end(self, trailers: bytes) -> None:
+        held = self.held
+        self.upstream = None
+        if self.state == RESPONDING:
+            self._finish(self.status, "")
+            self.downstream.end_body(trailers)
+        elif held is not None and len(held) == 3:
+            self.held = (held[0], held[1], True)
+
+    def downstream_full(self) -> None:
+        """The caller does not take what we hold: read no more of the response."""
+        if self.upstream is not None:
+            self.upstream.pause_reading()
+
+    def downstream_drained(self) -> None:
+        if self.upstream is not None:
+            self.upstream.resume_reading()
+
+    # time
+
+    def _due(self, now: float) -> float:
+        """When silence becomes something to act upon."""
+        plan = self.plan
+        if self.state == RESPONDING:
+            owed = self.sized or not self.complete or self.downstream.unsent() > 0
+            return now + (plan.stall_timeout if owed else plan.idle_timeout)
+        due = self.deadline
+        if not self.complete:
+            due = min(due, now + plan.stall_timeout)
+        if self.state == SENDING:
+            due = min(due, self.began + plan.attempt_timeout)
+        return due
+
+    def on_timer(self, now: float) -> None:
+        state = self.state
+        if state == BACKING_OFF:
+            self._attempt(now)
+        elif state == RESPONDING:
+            self._stalled(now)
+        elif not self.complete:
+            self._give_up(Outcome.IGNORED, now)
+            self._fail(Failure.CLIENT_TIMEOUT, "the request's body did not come in time")
+        elif now >= self.deadline:
+            self._give_up(self._outcome(Failure.DEADLINE_EXCEEDED, now), now)
+            self._fail(Failure.DEADLINE_EXCEEDED, f"no response within {now - self.started:.3f} s")
+        else:
+            if self.upstream is not None:
+                self.upstream.cancel()
+            detail = f"{self.endpoint.label} did not answer within the attempt's {self.plan.attempt_timeout:g} s"
+            self._attempt_failed(Failure.DEADLINE_EXCEEDED, detail, now)
+
+    def _stalled(self, now: float) -> None:
+        unsent = self.downstream.unsent()
+        if 0 < unsent != self.unsent:
+            # The caller takes little, but it takes it: the buffer has changed since it was looked at.
+            self.unsent = unsent
+            self.timer.set(now + self.plan.stall_timeout)
+            return
+        self._give_up(Outcome.IGNORED if unsent or not self.complete else Outcome.FAILURE, now)
+        self._fail(Failure.STALLED, "the transfer stood still")
+
+    # ends
+
+    def _outcome(self, failure: Failure, now: float) -> Outcome:
+        """What an attempt without a response says of its endpoint."""
+        if self.state != CONNECTING and self.state != SENDING:
+            return Outcome.IGNORED
+        plan = self.plan
+        callers = plan.timeout is None or self.deadline < self.started + plan.timeout
+        return classify(failure, now - self.began, plan.slow, callers)
+
+    def _report(self, outcome: Outcome, now: float) -> None:
+        """Tells the endpoint's breaker how the attempt went."""
+        endpoint = self.endpoint
+        breaker = endpoint.breaker
+        if breaker is None:
+            return
+        if outcome is Outcome.FAILURE and endpoint not in self.blamed:
+            self.blamed += (endpoint,)
+            breaker.failure(now, self.ticket)
+        elif self.state != RESPONDING:
+            breaker.ignored(now, self.ticket)
+
+    def _give_up(self, outcome: Outcome, now: float) -> None:
+        """Cancels what runs. ``outcome``: what that says of the endpoint, which has been told already if it responded."""
+        state = self.state
+        if state == CONNECTING:
+            self.plan.service.limits.pending -= 1
+            self.scope.pool.leave(self.endpoint, self)
+        elif self.upstream is not None:
+            self.upstream.cancel()
+            self.upstream = None
+        if state == CONNECTING or state == SENDING or (state == RESPONDING and outcome is Outcome.FAILURE):
+            self._report(outcome, now)
+
+    def _fail(self, failure: Failure, detail: str, retry_after: float | None = None) -> None:
+        """Answers with a reason, or breaks the response off if it has begun."""
+        downstream = self.downstream
+        responding = self.state == RESPONDING
+        self._finish(self.status if responding else failure.status, failure.reason)
+        if responding:
+            downstream.abort()
+            return
+        if self.tried:
+            detail += f"; tried {', '.join(endpoint.label for endpoint in self.tried)} in {self.attempt} attempts"
+        downstream.reply(
+            error_reply(failure, detail, self.plan.source, self.labels.request_id, self.scope.clock.wall(), retry_after)
+        )
+
+    def _refuse(self, failure: Failure) -> None:
+        """No plan, no policy: answered and counted apart."""
+        self.state = FINISHED
+        scope = self.scope
+        scope.unrouted.record(self.head.method, failure.status, failure.reason, scope.clock.now() - self.started)
+        detail = unrouted(failure, self.head)
+        self.downstream.reply(error_reply(failure, detail, scope.source, self.labels.request_id, scope.clock.wall()))
+
+    def _finish(self, status: int, reason: str) -> None:
+        """Records the exchange and gives back what it holds; the one end of every path."""
+        state = self.state
+        if state == FINISHED:
+            return
+        self.state = FINISHED
+        if state == RESPONDING or state == SENDING or state == CONNECTING:
+            self.endpoint.in_flight -= 1
+        plan = self.plan
+        plan.service.limits.in_flight -= 1
+        plan.stats.record(self.head.method, status, reason, self.scope.clock.now() - self.started)

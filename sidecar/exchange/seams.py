@@ -1,0 +1,133 @@
+"""What an exchange needs of the world, as Protocols: HTTP/1, HTTP/2 and the tests' fakes come in behind them."""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+from sidecar.errors import Failure
+from sidecar.http.h1.request import RequestHead
+from sidecar.http.h1.response import ResponseHead
+from sidecar.http.reply import Reply
+from sidecar.model import Dial, Endpoint
+
+
+class Downstream(Protocol):
+    """Whoever sent us the request. Every exchange calls ``respond`` or ``reply`` at most once."""
+
+    peer_trusted: bool
+    """Whether the peer may say who the client was."""
+
+    def inform(self, head: ResponseHead) -> None:
+        """Passes an interim response (1xx) on."""
+        ...
+
+    def respond(self, head: ResponseHead, own_reasons: bool, lines: bytes, body: bytes, end: bool) -> None:
+        """Passes the final response on: its head with ``lines`` added, and the body bytes that are in hand.
+
+        ``own_reasons``: whether the sender may claim a reason of ours (``x-sidecar-*``).
+        """
+        ...
+
+    def send_body(self, data: bytes) -> None: ...
+
+    def end_body(self, trailers: bytes) -> None: ...
+
+    def reply(self, reply: Reply) -> None:
+        """Answers with a response of ours, whole."""
+        ...
+
+    def abort(self) -> None:
+        """Breaks a response off so that the peer cannot take it for complete."""
+        ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def unsent(self) -> int:
+        """Bytes that the peer has not taken yet."""
+        ...
+
+
+class Upstream(Protocol):
+    """A connection to an endpoint, ours for one attempt. It returns to its pool by itself when the response is complete."""
+
+    reused: bool
+    """Whether it carried a request before: then its closing may be no more than a race."""
+    silent: bool
+    """Whether nothing of a response has come yet."""
+
+    def send(self, head: bytes, chunked: bool, body: bytes, end: bool, trailers: bytes) -> None:
+        """The request's head and the body bytes in hand, in one write. ``chunked``: the framing of this body."""
+        ...
+
+    def send_body(self, data: bytes) -> None: ...
+
+    def end_body(self, trailers: bytes) -> None: ...
+
+    def cancel(self) -> None:
+        """Gives the attempt up: the connection closes, nothing of it is heard again."""
+        ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Waiter(Protocol):
+    """Who asked a pool for a connection, and hears what it receives."""
+
+    head: RequestHead
+
+    def connected(self, upstream: Upstream) -> None: ...
+
+    def connect_failed(self, failure: Failure, detail: str) -> None: ...
+
+    def interim(self, head: ResponseHead) -> None:
+        """A 1xx other than 101."""
+        ...
+
+    def response(self, head: ResponseHead, body: bytes, end: bool) -> None:
+        """The final response's head and the body bytes in hand; ``end``: they are all, and the connection is gone."""
+        ...
+
+    def response_body(self, data: bytes) -> None: ...
+
+    def response_end(self, trailers: bytes) -> None: ...
+
+    def upstream_failed(self, failure: Failure, detail: str) -> None:
+        """The connection is gone before the response was complete."""
+        ...
+
+    def upstream_full(self) -> None:
+        """The endpoint does not take what we hold: read no more of the request."""
+        ...
+
+    def upstream_drained(self) -> None: ...
+
+
+class Freshness(enum.Enum):
+    """Which pooled connections will do: any; only one that the endpoint cannot just be closing; none, a new one."""
+
+    ANY = "any"
+    SURE = "sure"
+    NEW = "new"
+
+
+class Pool(Protocol):
+    """Where connections come from."""
+
+    def check_out(self, endpoint: Endpoint, waiter: Waiter, freshness: Freshness, dial: Dial) -> Upstream | None:
+        """A connection that is ready, or ``None``: then ``waiter`` is told when there is one."""
+        ...
+
+    def leave(self, endpoint: Endpoint, waiter: Waiter) -> None:
+        """``waiter`` waits no longer."""
+        ...
+
+
+class Timer(Protocol):
+    """The one timer of an exchange; it calls ``on_timer`` once when ``due`` has come."""
+
+    def set(self, due: float) -> None: ...

@@ -1,0 +1,1 @@
+"""Level 1: heads and framing. No sockets, no policies: bytes in, heads and bodies out."""

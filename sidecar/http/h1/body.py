@@ -1,0 +1,180 @@
+"""The three ways in which an HTTP/1 body ends: after so many bytes, with a last chunk, or with the connection.
+
+A reader is fed what came in and gives back the payload that is in hand; what lies behind the body's end is its ``rest``.
+Nothing is kept but an unfinished chunk line, so memory does not grow with the body.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sidecar.errors import Failure
+from sidecar.http.h1 import grammar
+from sidecar.http.head import Refused, Settings
+
+CHUNK_LINE_BYTES = 4096
+EXTENSION_BYTES = 16384
+FORBIDDEN_IN_TRAILERS = frozenset(
+    (
+        b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"te", b"trailer", b"upgrade",
+        b"authorization", b"proxy-authorization", b"proxy-connection", b"cookie", b"set-cookie", b"content-type",
+        b"content-encoding", b"content-range", b"cache-control", b"expect", b"range", b"forwarded", b"traceparent",
+        b"x-request-id", b"x-request-timeout-ms", b"idempotency-key",
+    )
+)  # fmt: skip
+
+
+class Reader(Protocol):
+    done: bool
+    rest: bytes
+    """What came behind the body's end."""
+    trailers: bytes
+    """The trailer section as field lines, without those that may not come so late (RFC 9110 section 6.5.1)."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The payload in ``data``. Raises ``Refused`` on broken framing."""
+        ...
+
+
+class LengthReader:
+    __slots__ = ("done", "left", "rest", "trailers")
+
+    def __init__(self, length: int) -> None:
+        self.left = length
+        self.done = length == 0
+        self.rest = b""
+        self.trailers = b""
+
+    def feed(self, data: bytes) -> bytes:
+        size = len(data)
+        if size < self.left:
+            self.left -= size
+            return data
+        self.done = True
+        if size > self.left:
+            self.rest = data[self.left :]
+            data = data[: self.left]
+        self.left = 0
+        return data
+
+
+class CloseReader:
+    """Only a response may end so; the upstream calls ``done`` when the connection ends."""
+
+    __slots__ = ("done", "rest", "trailers")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.rest = b""
+        self.trailers = b""
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+
+class ChunkedReader:
+    """RFC 9112 section 7.1. Chunk extensions mean nothing to anyone but the neighbour: they are checked and dropped."""
+
+    __slots__ = ("_extensions", "_in_trailers", "_kept", "_left", "_limits", "done", "failure", "rest", "trailers")
+
+    def __init__(self, limits: Settings, failure: Failure) -> None:
+        self._limits = limits
+        self._kept = b""
+        self._left = -1  # Payload bytes left in the chunk; then 0 while its CR LF is due; -1 before a chunk line.
+        self._extensions = 0
+        self._in_trailers = False
+        self.failure = failure
+        self.done = False
+        self.rest = b""
+        self.trailers = b""
+
+    def feed(self, data: bytes) -> bytes:
+        if self._kept:
+            data = self._kept + data
+            self._kept = b""
+        pieces = []
+        at = 0
+        size = len(data)
+        while not self._in_trailers:
+            left = self._left
+            if left > 0:
+                end = at + left
+                if end > size:
+                    pieces.append(data[at:size])
+                    self._left = left - (size - at)
+                    at = size
+                    break
+                pieces.append(data[at:end])
+                at = end
+                self._left = left = 0
+            if left == 0:
+                if size - at < 2:
+                    if data[at:] not in (b"", b"\r"):
+                        raise Refused(self.failure, "a chunk is longer than it declares")
+                    break
+                if data[at : at + 2] != b"\r\n":
+                    raise Refused(self.failure, "a chunk is longer or shorter than it declares")
+                at += 2
+                self._left = -1
+            end = data.find(b"\n", at)
+            if end < 0:
+                if size - at > CHUNK_LINE_BYTES:
+                    raise Refused(self.failure, f"a chunk line is longer than {CHUNK_LINE_BYTES} bytes")
+                break
+            self._left = self._chunk_line(data[at : end + 1])
+            at = end + 1
+            if self._left == 0:
+                self._in_trailers = True
+        if self._in_trailers:
+            at = self._trailer_section(data, at)
+        if not self.done and at < size:
+            self._kept = data[at:]
+        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+    def _chunk_line(self, line: bytes) -> int:
+        match = grammar.CHUNK_LINE.fullmatch(line)
+        if match is None or len(line) > CHUNK_LINE_BYTES:
+            raise Refused(self.failure, "a chunk line is not a plain hexadecimal size with well-formed extensions")
+        self._extensions += len(match[2])
+        if self._extensions > EXTENSION_BYTES:
+            raise Refused(self.failure, f"chunk extensions exceed {EXTENSION_BYTES} bytes")
+        return int(match[1] or b"0", 16)
+
+    def _trailer_section(self, data: bytes, at: int) -> int:
+        if data[at : at + 2] == b"\r\n":
+            end = at
+        else:
+            end = data.find(b"\r\n\r\n", at)
+            if end < 0:
+                self._check_trailers(data[at:])
+                return at
+            end += 2
+        section = data[at:end]
+        self._check_trailers(section)
+        if not grammar.TRAILER_SECTION.fullmatch(section):
+            raise Refused(self.failure, "the trailer section is malformed")
+        self.trailers = b"".join(
+            line
+            for line in section.splitlines(keepends=True)
+            if line.partition(b":")[0].lower() not in FORBIDDEN_IN_TRAILERS
+            and not line.lower().startswith(b"x-sidecar-")
+        )
+        self.done = True
+        self.rest = data[end + 2 :]
+        return end + 2
+
+    def _check_trailers(self, section: bytes) -> None:
+        if len(section) > self._limits.header_bytes or section.count(b"\n") > self._limits.headers:
+            failure = Failure.HEADERS_TOO_LARGE if self.failure is Failure.BAD_REQUEST else self.failure
+            raise Refused(
+                failure, f"more than {self._limits.headers} trailer lines or {self._limits.header_bytes} bytes"
+            )
+
+
+def chunk(data: bytes) -> bytes:
+    """``data`` as one chunk: only bytes in hand are ever announced."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def last_chunk(trailers: bytes) -> bytes:
+    return b"0\r\n%b\r\n" % trailers

@@ -1,0 +1,210 @@
+"""The head of an HTTP/1 request, kept as the bytes it came in.
+
+``parse`` believes nothing that two parsers could read differently: what is refused here never reaches an application
+(docs/hardening.md, rows S). The bytes are edited only where a field must go; fields of ours are appended.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sidecar.errors import Failure
+from sidecar.http.h1 import grammar
+from sidecar.http.h1.fields import connection_tokens, joined, nominated, value_of, without
+from sidecar.http.h1.refuse import check_transfer_coding, diagnose
+from sidecar.http.head import Refused, Settings
+
+# Fields between two neighbours only (RFC 9110 section 7.6.1). Transfer-Encoding and Expect are written anew where they hold.
+HOP_BY_HOP = frozenset(
+    (
+        b"connection", b"keep-alive", b"te", b"transfer-encoding", b"upgrade", b"http2-settings", b"expect", b"proxy",
+        b"proxy-connection", b"proxy-authorization", b"proxy-authenticate",
+    )
+)  # fmt: skip
+# What says who the client was (only a trusted sender may).
+FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip")
+SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
+
+
+class RequestHead:
+    """One request's head. Values in ``specials`` are lower-cased; ``get`` gives them as they came."""
+
+    __slots__ = (
+        "_low", "absolute", "begin", "expects_continue", "host", "keep_alive", "length", "method", "port", "raw", "specials",
+        "target", "version_11",
+    )  # fmt: skip
+
+    def __init__(self, raw: bytes, low: bytes, method: bytes, target: bytes, version_11: bool) -> None:
+        self.raw = raw
+        self._low = low
+        self.begin = 0
+        self.specials: dict[bytes, bytes] = {}
+        self.method = method
+        self.target = target
+        self.version_11 = version_11
+        self.keep_alive = version_11
+        self.length: int | None = 0
+        self.host = ""
+        self.port = 0
+        self.absolute = False
+        self.expects_continue = False
+
+    def get(self, name: bytes) -> bytes | None:
+        return value_of(self.raw, self._low, name)
+
+    def path(self) -> bytes:
+        """The target's path, without its query."""
+        return self.target.partition(b"?")[0]
+
+    def render(self, drop: frozenset[bytes], lines: bytes, forwarded: bool) -> bytes:
+        """The head as it is sent on, ``lines`` of ours added.
+
+        ``drop`` names the special fields that go, among them those of one hop; ``forwarded`` says whether the sender
+        may tell who the client was.
+        """
+        specials = self.specials
+        # hot: most requests have no special field but Host, and then the bytes go on as they came.
+        if len(specials) == 1 and b"host" in specials:
+            return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (self.method, self.target, self.raw[self.begin : -2], lines)
+        names = specials.keys() & drop
+        if names:
+            tokens = specials.get(b"connection")
+            if tokens is not None:
+                names.update(nominated(tokens))
+            if self.length is None:
+                lines = b"transfer-encoding: chunked\r\n" + lines
+            if self.expects_continue:
+                lines = b"expect: 100-continue\r\n" + lines
+        if not forwarded:
+            names.update(name for name in specials if name.startswith(FORWARDED))
+        if b"host" not in specials:
+            lines = b"host: %b\r\n" % (self.authority().encode() or b"localhost") + lines
+        fields = without(self.raw, self._low, self.begin, names) if names else self.raw[self.begin : -2]
+        return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (self.method, self.target, fields, lines)
+
+    def authority(self) -> str:
+        return f"{self.host}:{self.port}" if self.port else self.host
+
+
+def parse(head: bytes, limits: Settings) -> RequestHead:
+    """``head``: everything through the empty line. Raises ``Refused``."""
+    match = grammar.REQUEST.fullmatch(head)
+    if match is None or match.end(2) - match.start(2) > limits.target_bytes:
+        raise diagnose(head, limits)
+    method, target, minor = match.groups()
+    low = head.lower()
+    request = RequestHead(head, low, method, target, minor == b"1")
+    request.begin = match.end(3) + 2
+    if head.count(b"\n", request.begin) > limits.headers + 1 or len(head) > limits.header_bytes:
+        raise Refused(
+            Failure.HEADERS_TOO_LARGE, f"more than {limits.headers} header lines or {limits.header_bytes} bytes of them"
+        )
+    found = grammar.REQUEST_SPECIALS.findall(low, request.begin - 1)
+    specials = dict(found)
+    request.specials = specials
+    if len(specials) != len(found):
+        _join_repeated(request, found)
+    if method == b"CONNECT":
+        raise Refused(Failure.METHOD_NOT_ALLOWED, "CONNECT is not served here")
+    _read_authority(request)
+    if len(specials) > 1 or not request.version_11:
+        _read_framing(request)
+        _read_connection(request)
+    return request
+
+
+def _join_repeated(request: RequestHead, found: list[tuple[bytes, bytes]]) -> None:
+    """A field in several lines is a list, unless a second value would change who is asked or how long the body is."""
+    for name in {name for name, _ in found}:
+        values = [value for other, value in found if other == name]
+        if len(values) > 1:
+            if name == b"expect":
+                raise Refused(Failure.EXPECTATION_FAILED, "Expect is given twice")
+            if name in SINGLE:
+                raise Refused(Failure.BAD_REQUEST, f"{name.decode()} is given twice")
+            request.specials[name] = joined(values)
+
+
+@lru_cache(maxsize=1024)
+def _authority(value: bytes) -> tuple[str, int] | None:
+    """Host without its trailing dot, and port (0 if none) of a lower-cased authority; ``None`` if it is malformed."""
+    match = grammar.AUTHORITY.fullmatch(value)
+    if match is None:
+        return None
+    port = int(match[2] or 0)
+    return (match[1].decode().rstrip("."), port) if port <= 65535 else None
+
+
+def read_authority(value: bytes) -> tuple[str, int]:
+    """``value``: a lower-cased authority. Raises ``Refused`` (RFC 9112 section 3.2, RFC 3986 section 3.2)."""
+    value = value.rstrip(b" \t")
+    # The bound keeps what is remembered small: a DNS name has at most 253 bytes.
+    authority = _authority(value) if len(value) <= 262 else None
+    if authority is None or not authority[0]:
+        raise Refused(Failure.BAD_REQUEST, "Host must be one name or address and perhaps a port")
+    return authority
+
+
+def _read_authority(request: RequestHead) -> None:
+    value = request.specials.get(b"host")
+    if value is not None:
+        request.host, request.port = read_authority(value)
+    elif request.version_11:
+        raise Refused(Failure.BAD_REQUEST, "an HTTP/1.1 request needs a Host header")
+    target = request.target
+    if target[0] == 47:  # "/": origin-form
+        return
+    if target == b"*":
+        if request.method != b"OPTIONS":
+            raise Refused(Failure.BAD_REQUEST, "the target * belongs to OPTIONS alone")
+        return
+    match = grammar.ABSOLUTE_FORM.fullmatch(target)
+    if match is None:
+        raise Refused(Failure.BAD_REQUEST, "the target must be a path or an http:// URL")
+    host, port = read_authority(match[1].lower())
+    if value is not None and (host != request.host or (port or 80) != (request.port or 80)):
+        raise Refused(Failure.BAD_REQUEST, "Host and the target's authority differ")
+    rest = match[2] or b""
+    request.absolute = True
+    request.host, request.port = host, port
+    request.target = rest if rest[:1] == b"/" else b"/" + rest if rest or request.method != b"OPTIONS" else b"*"
+
+
+def _read_framing(request: RequestHead) -> None:
+    """RFC 9112 section 6.3, and no benefit of the doubt."""
+    specials = request.specials
+    coding = specials.get(b"transfer-encoding")
+    length = specials.get(b"content-length")
+    if coding is not None:
+        if length is not None:
+            raise Refused(Failure.BAD_REQUEST, "Content-Length and Transfer-Encoding exclude each other")
+        if not request.version_11:
+            raise Refused(Failure.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding")
+        check_transfer_coding(coding)
+        request.length = None
+    elif length is not None:
+        match = grammar.CONTENT_LENGTH.fullmatch(length)
+        if match is None:
+            raise Refused(Failure.BAD_REQUEST, "Content-Length must be one plain decimal number")
+        request.length = int(match[1])
+    expect = specials.get(b"expect")
+    if expect is not None:
+        if expect.rstrip(b" \t") != b"100-continue":
+            raise Refused(Failure.EXPECTATION_FAILED, "the only expectation known is 100-continue")
+        # Without a body there is nothing to wait for, and HTTP/1.0 knows no interim responses (RFC 9110 section 10.1.1).
+        request.expects_continue = request.version_11 and request.length != 0
+
+
+def _read_connection(request: RequestHead) -> None:
+    value = request.specials.get(b"connection")
+    if value is None:
+        return
+    tokens = connection_tokens(value)
+    if request.version_11:
+        request.keep_alive = b"close" not in tokens
+        if b"upgrade" in tokens and request.specials.get(b"upgrade", b"").rstrip(b" \t") == b"websocket":
+            if request.method != b"GET" or request.length != 0:
+                raise Refused(Failure.BAD_REQUEST, "a WebSocket handshake is a GET without a body")
+            raise Refused(Failure.NOT_IMPLEMENTED, "WebSocket is not served yet")
+    else:
+        request.keep_alive = b"keep-alive" in tokens and b"close" not in tokens

@@ -1,0 +1,111 @@
+"""The life of the process: from its first listener, through signals, to its exit.
+
+SIGTERM begins a drain, second by second: first we are not ready but accept as before, so that whoever watches readiness
+sends no more (``drain.delay``); then inbound finishes what runs and takes nothing new; then outbound serves the
+application until it is idle. All of it within ``delay`` + ``grace``. SIGINT skips the first part, a second signal the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import sys
+
+import uvloop
+
+from sidecar.app import Sidecar
+from sidecar.clock import Clock, Random
+from sidecar.config.schema import Config
+from sidecar.routing.plan import Direction
+
+QUIET_SECONDS = 1.0
+"""How long nothing may have begun for outbound to count as idle."""
+POLL_SECONDS = 0.05
+
+log = logging.getLogger("sidecar")
+
+
+def run(config: Config) -> int:
+    """Runs a sidecar until a signal ends it; the exit status."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _raise_descriptor_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_live(config))
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _live(config: Config) -> int:
+    loop = asyncio.get_running_loop()
+    clock = Clock()
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    sidecar = Sidecar(config, loop, clock, Random())
+    try:
+        await sidecar.start()
+    except OSError as error:
+        log.error(
+            "cannot listen: %s; choose another address with --inbound, --outbound or --probes", error.strerror or error
+        )
+        await sidecar.close()
+        return 1
+    _say_where(sidecar)
+    # What has been made until now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    try:
+        first = await signals.get()
+        log.info("%s: draining", first.name)
+        drain = loop.create_task(_drain(sidecar, clock, config.drain.delay if first is signal.SIGTERM else 0.0))
+        second = loop.create_task(signals.get())
+        await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
+        if second.done():
+            log.warning("%s: ending at once", second.result().name)
+        second.cancel()
+        drain.cancel()
+    finally:
+        await sidecar.close()
+    log.info("bye")
+    return 0
+
+
+def _say_where(sidecar: Sidecar) -> None:
+    app = sidecar.config.service.app
+    for name, listener in sidecar.listeners.items():
+        if listener.address is not None:
+            to = {"inbound": f" -> {app}", "outbound": f" -> {len(sidecar.services)} services"}.get(name, "")
+            host, port = listener.address
+            log.info(
+                "%s: %s on %s:%d%s", sidecar.config.service.name, name, f"[{host}]" if ":" in host else host, port, to
+            )
+
+
+async def _drain(sidecar: Sidecar, clock: Clock, delay: float) -> None:
+    sidecar.draining = True
+    end = clock.now() + delay + sidecar.config.drain.grace
+    await asyncio.sleep(delay)
+    inbound = sidecar.listeners.get("inbound")
+    if inbound is not None:
+        inbound.drain()
+        while sidecar.in_flight(Direction.INBOUND) and clock.now() < end:
+            await asyncio.sleep(POLL_SECONDS)
+    begun = sidecar.begun(Direction.OUTBOUND)
+    quiet_since = clock.now()
+    while clock.now() < min(end, quiet_since + QUIET_SECONDS) or (
+        sidecar.in_flight(Direction.OUTBOUND) and clock.now() < end
+    ):
+        await asyncio.sleep(POLL_SECONDS)
+        if sidecar.begun(Direction.OUTBOUND) != begun:
+            begun = sidecar.begun(Direction.OUTBOUND)
+            quiet_since = clock.now()
+    left = sidecar.in_flight(Direction.INBOUND) + sidecar.in_flight(Direction.OUTBOUND)
+    if left:
+        log.warning("%d requests did not end in time and are cut off", left)

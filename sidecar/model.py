@@ -1,0 +1,62 @@
+"""The nouns: what a service and an endpoint are, and the units in which settings are written."""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+import msgspec
+
+Duration = Annotated[float, msgspec.Meta(title="duration")]
+"""Seconds, written as ``"100ms"``, ``"30s"``, ``"5m"`` or ``"1h"``; ``"none"`` where a setting allows it."""
+
+Size = Annotated[int, msgspec.Meta(title="size")]
+"""Bytes, written as a number or as ``"64KiB"``, ``"10MiB"``."""
+
+
+class Breaker(Protocol):
+    """What an endpoint's breaker answers (``resilience.breaker`` explains the states)."""
+
+    state: int
+
+    def admits(self, now: float) -> bool: ...
+    def begin(self, now: float) -> int: ...
+    def success(self, now: float, ticket: int) -> None: ...
+    def failure(self, now: float, ticket: int) -> None: ...
+    def ignored(self, now: float, ticket: int) -> None: ...
+    def retry_after(self, now: float) -> float: ...
+
+
+class Connections(Protocol):
+    """What an endpoint's pool shows to the rest: one line of truth, and how many there are."""
+
+    open: int
+
+    def close(self) -> None: ...
+
+
+class Dial(msgspec.Struct, frozen=True):
+    """How connections to an endpoint are made: seconds until one is given up, and how many there may be."""
+
+    connect_timeout: float = 1.0
+    max_connections: int = 1024
+
+
+class Endpoint:
+    """One address of a service. Its live parts are made at first use and survive reloads."""
+
+    __slots__ = ("breaker", "host", "in_flight", "label", "not_before", "pool", "port", "weight", "zone")
+
+    def __init__(self, host: str, port: int, weight: int = 1, zone: str = "") -> None:
+        self.host = host
+        self.port = port
+        self.weight = weight
+        self.zone = zone
+        self.label = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.breaker: Breaker | None = None
+        self.pool: Connections | None = None
+        self.in_flight = 0
+        self.not_before = 0.0
+        """Until when its own ``Retry-After`` asks to be left alone (monotonic seconds)."""
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.label} weight={self.weight} in_flight={self.in_flight}>"

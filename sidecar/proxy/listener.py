@@ -1,0 +1,119 @@
+"""A bound address and the connections that came in on it.
+
+What a connection does with a request is the listener's ``begin``: for *inbound* and *outbound* an exchange, for *probes* a
+local handler. All three are the same protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Sequence
+
+from sidecar.clock import Clock
+from sidecar.errors import Failure
+from sidecar.exchange.replies import error_reply
+from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Refused, Settings
+from sidecar.http.reply import Reply
+from sidecar.proxy.downstream import Answering, DownstreamConnection
+from sidecar.telemetry.stats import Stats
+from sidecar.timing.wheel import Wheel
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+BACKLOG = 1024
+
+
+class Listener:
+    """``begin(head, connection)`` makes whoever answers a request. ``trusted``: networks whose peers may say who the
+    client was; ``None`` trusts all of them (the local application)."""
+
+    __slots__ = (
+        "_max_connections", "_new_request_id", "_server", "_source", "_trusted", "accepting", "address", "begin", "clock", "closing",
+        "connections", "limits", "name", "unrouted", "wheel",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        begin: Callable[[RequestHead, DownstreamConnection], Answering],
+        wheel: Wheel,
+        clock: Clock,
+        limits: Settings,
+        unrouted: Stats,
+        max_connections: int,
+        trusted: Sequence[Network] | None,
+        new_request_id: Callable[[], bytes],
+    ) -> None:
+        self.name = name
+        self.begin = begin
+        self.wheel = wheel
+        self.clock = clock
+        self.limits = limits
+        self.unrouted = unrouted
+        self.connections: set[DownstreamConnection] = set()
+        self.closing = False
+        """From here on every response is its connection's last."""
+        self.accepting = True
+        """Whether a new connection may bring requests; later ones are told that we are draining."""
+        self._source = source
+        self._max_connections = max_connections
+        self._trusted = trusted
+        self._new_request_id = new_request_id
+        self._server: asyncio.Server | None = None
+        self.address: tuple[str, int] | None = None
+        """Host and port as bound."""
+
+    async def open(self, host: str, port: int) -> None:
+        """Binds and listens. Raises ``OSError``."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: DownstreamConnection(self), host, port, backlog=BACKLOG)
+        bound = self._server.sockets[0].getsockname()
+        self.address = (bound[0], bound[1])
+
+    def trusts(self, transport: asyncio.Transport) -> bool:
+        if self._trusted is None:
+            return True
+        peer = transport.get_extra_info("peername")
+        if not self._trusted or not peer:
+            return False
+        address = ipaddress.ip_address(peer[0])
+        return any(address in network for network in self._trusted)
+
+    def opened(self, connection: DownstreamConnection) -> Refused | None:
+        """Counts a new connection; why it may bring no request, if so."""
+        self.connections.add(connection)
+        if not self.accepting:
+            return Refused(Failure.DRAINING, f"{self._source} is shutting down")
+        if len(self.connections) > self._max_connections:
+            return Refused(Failure.OVERLOADED, f"{self._max_connections} connections are open already")
+        return None
+
+    def closed(self, connection: DownstreamConnection) -> None:
+        self.connections.discard(connection)
+
+    def refusal(self, refused: Refused) -> Reply:
+        """The answer to what could not be read as a request, counted as one all the same."""
+        failure = refused.failure
+        self.unrouted.record(b"", failure.status, failure.reason, 0.0)
+        retry_after = 1.0 if failure is Failure.OVERLOADED else None
+        wall = self.clock.wall()
+        return error_reply(failure, refused.detail, self._source, self._new_request_id(), wall, retry_after)
+
+    def drain(self) -> None:
+        """Finishes what runs and takes nothing new: idle connections close, every response is its connection's last."""
+        self.closing = True
+        self.accepting = False
+        for connection in tuple(self.connections):
+            connection.close_if_idle()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self.connections):
+            connection.abort()
+
+    def __repr__(self) -> str:
+        state = "draining" if self.closing else "open"
+        return f"<Listener {self.name} {state}: {len(self.connections)} connections>"

@@ -1,0 +1,42 @@
+"""How much a service may ask of us at once: bounds that keep one slow service from taking everything."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``max_connections`` is per endpoint and kept by its pool; the other two are per service."""
+
+    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    max_requests: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    max_pending: Annotated[int, msgspec.Meta(ge=0)] = 1024
+
+
+class Limits:
+    """One service's counts: exchanges in flight, and of these those that wait in a pool, which keeps that one."""
+
+    __slots__ = ("in_flight", "pending", "settings")
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.in_flight = 0
+        self.pending = 0
+
+    def admits(self) -> bool:
+        """Whether another exchange may enter."""
+        return self.in_flight < self.settings.max_requests
+
+    def enter(self) -> None:
+        """An exchange begins."""
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """An exchange has ended; once for each ``enter``."""
+        self.in_flight -= 1
+
+    def may_wait(self) -> bool:
+        """Whether another one may wait for a connection."""
+        return self.pending < self.settings.max_pending

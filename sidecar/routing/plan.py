@@ -1,0 +1,125 @@
+"""A route, compiled for running: everything about it that is known when the configuration loads.
+
+An exchange holds its plan from its first step to its last, also across a reload. A policy that is switched off is
+``None`` here and costs one test. What lives on between plans (endpoints with their breakers and connections, limits, the
+retry budget) hangs on the ``Service``, which a reload keeps.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from sidecar.balance import Balancer
+from sidecar.errors import Failure
+from sidecar.filters import Filter
+from sidecar.http.h1.request import HOP_BY_HOP
+from sidecar.model import Dial, Endpoint
+from sidecar.resilience import breaker as breakers
+from sidecar.resilience.budget import Budget
+from sidecar.resilience.limits import Limits
+from sidecar.resilience.retry import Retry
+from sidecar.telemetry.stats import Stats
+
+
+class Direction(enum.Enum):
+    """Which way an exchange goes; passthrough is outbound to a host that is none of our services."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    PASSTHROUGH = "passthrough"
+
+
+# The fields that a sidecar writes itself: what the sender put there has been read, and goes.
+OURS = frozenset((b"traceparent", b"x-request-timeout-ms", b"x-sidecar-passed"))
+DROPPED = {
+    Direction.INBOUND: HOP_BY_HOP | OURS,
+    Direction.OUTBOUND: HOP_BY_HOP | OURS | {b"x-sidecar-attempt"},
+    Direction.PASSTHROUGH: HOP_BY_HOP,
+}
+
+
+class Service:
+    """A logical name with its endpoints, and the live parts that all its routes share."""
+
+    __slots__ = ("balancer", "breaker_settings", "budget", "dial", "endpoints", "limits", "name")
+
+    def __init__(
+        self,
+        name: str,
+        endpoints: Sequence[Endpoint],
+        balancer: Balancer,
+        limits: Limits,
+        budget: Budget | None,
+        breaker_settings: breakers.Settings | None,
+        dial: Dial,
+    ) -> None:
+        self.name = name
+        self.endpoints = endpoints
+        """Replaced as a whole, never changed: balancers know a set by its identity."""
+        self.balancer = balancer
+        self.limits = limits
+        self.budget = budget
+        self.breaker_settings = breaker_settings
+        self.dial = dial
+
+    def __repr__(self) -> str:
+        return f"<Service {self.name}: {len(self.endpoints)} endpoints, {self.limits.in_flight} in flight>"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """Fields in the order in which an exchange asks for them. Times in seconds, inf where there is none."""
+
+    direction: Direction
+    service: Service
+    stats: Stats
+    timeout: float | None
+    filters: tuple[Filter, ...]
+    attempt_timeout: float
+    connect_failure: Failure
+    retry: Retry | None
+    stall_timeout: float
+    idle_timeout: float
+    identity: bytes
+    """What an outbound request carries so that it is known should it come back (``x-sidecar-passed``)."""
+    source: str
+    """What an error document and ``x-sidecar-source`` say: service and direction."""
+    dropped: frozenset[bytes]
+    slow: float
+
+
+def compile_plan(
+    direction: Direction,
+    service: Service,
+    stats: Stats,
+    *,
+    timeout: float | None,
+    attempt_timeout: float | None,
+    stall_timeout: float,
+    idle_timeout: float,
+    retry: Retry | None,
+    identity: bytes,
+    source: str,
+    filters: tuple[Filter, ...] = (),
+) -> RoutePlan:
+    """Works out once what every request would otherwise ask again. Times in seconds, ``None`` where there is none."""
+    breaker = service.breaker_settings
+    return RoutePlan(
+        direction=direction,
+        service=service,
+        stats=stats,
+        timeout=timeout,
+        filters=filters,
+        attempt_timeout=inf if attempt_timeout is None else attempt_timeout,
+        connect_failure=Failure.APP_UNREACHABLE if direction is Direction.INBOUND else Failure.CONNECT_FAILED,
+        retry=retry,
+        stall_timeout=stall_timeout,
+        idle_timeout=idle_timeout,
+        identity=identity,
+        source=source,
+        dropped=DROPPED[direction],
+        slow=breaker.slow if breaker is not None else inf,
+    )

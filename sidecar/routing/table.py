@@ -1,0 +1,77 @@
+"""Which plan a request goes by. A table never changes: a reload makes a new one and swaps the listener's reference."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+
+from sidecar.clock import Random
+from sidecar.errors import Failure
+from sidecar.http.h1.request import RequestHead
+from sidecar.routing.match import Match
+from sidecar.routing.plan import RoutePlan
+
+MESH = ".mesh"
+
+
+class Route:
+    """A match and the plans it leads to, one for each service of its split, chosen by weight."""
+
+    __slots__ = ("_bounds", "_plans", "_random", "host", "match")
+
+    def __init__(self, host: str | None, match: Match, split: Sequence[tuple[RoutePlan, int]], random: Random) -> None:
+        self.host = service_name(host) if host is not None else None
+        self.match = match
+        self._plans = [plan for plan, weight in split if weight > 0]
+        self._bounds = list(accumulate(weight for _, weight in split if weight > 0))
+        self._random = random
+
+    def choose(self) -> RoutePlan:
+        plans = self._plans
+        if len(plans) == 1:
+            return plans[0]
+        return plans[bisect_right(self._bounds, self._random.random() * self._bounds[-1])]
+
+
+def service_name(host: str) -> str:
+    """``orders.mesh`` is the service ``orders``."""
+    return host[: -len(MESH)] if host.endswith(MESH) else host
+
+
+class Table:
+    """Routes in their order, then services by their names, then passthrough."""
+
+    __slots__ = ("_anywhere", "_by_host", "_identity", "_passthrough", "_services")
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        services: Mapping[str, RoutePlan],
+        passthrough: Callable[[RequestHead], RoutePlan | None],
+        identity: bytes,
+    ) -> None:
+        self._services = dict(services)
+        # Only the routes that a host can reach are looked at: those that name it and those that name none, in order.
+        self._anywhere = tuple(route for route in routes if route.host is None)
+        self._by_host = {
+            name: tuple(route for route in routes if route.host is None or route.host == name)
+            for name in {route.host for route in routes if route.host is not None}
+        }
+        self._passthrough = passthrough
+        self._identity = identity
+
+    def find(self, head: RequestHead) -> RoutePlan | Failure:
+        specials = head.specials
+        if len(specials) > 1 and self._identity in specials.get(b"x-sidecar-passed", b""):
+            return Failure.LOOP_DETECTED
+        name = head.host
+        if name.endswith(MESH):
+            name = service_name(name)
+        for route in self._by_host.get(name, self._anywhere):
+            if route.match.accepts(head):
+                return route.choose()
+        plan = self._services.get(name)
+        if plan is None:
+            plan = self._passthrough(head)
+        return plan if plan is not None else Failure.NO_ROUTE

@@ -1,0 +1,58 @@
+"""Trace context: W3C Trace Context (level 1, section 3.2) in and out, B3 in, and the request id.
+
+Labels that can only name are believed from anyone if they are well-formed; what is not is replaced, never repaired.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from sidecar.clock import Random
+
+TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-[!-~]*+)?+"
+)
+# https://github.com/openzipkin/b3-propagation: trace id of 64 or 128 bits, span id, perhaps a decision and a parent.
+B3 = re.compile(rb"(?!0++-)((?:[0-9a-f]{16}){1,2})-(?!0{16})[0-9a-f]{16}(?:-([01d])(?:-[0-9a-f]{16})?)?")
+REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``sample``: the share of new traces that ask to be recorded."""
+
+    sample: float = 0.01
+
+
+class Tracer:
+    """Makes what is missing. Ids need to be unique, not secret, so a seeded generator is enough."""
+
+    __slots__ = ("_bits", "_chance", "_sample")
+
+    def __init__(self, settings: Settings, random: Random) -> None:
+        self._bits = random.getrandbits
+        self._chance = random.random
+        self._sample = settings.sample
+
+    def new_trace(self) -> tuple[bytes, bytes]:
+        """Trace id (32 hexadecimal digits) and flags (2)."""
+        return b"%032x" % (self._bits(128) or 1), b"01" if self._chance() < self._sample else b"00"
+
+    def continued(self, traceparent: bytes | None, b3: bytes | None) -> tuple[bytes, bytes] | None:
+        """Trace id and flags that the sender's labels say, ``None`` if they say nothing valid."""
+        if traceparent is not None:
+            match = TRACEPARENT.fullmatch(traceparent.strip(b" \t"))
+            if match is not None and (traceparent[:2] != b"00" or match.end() == 55):
+                # Of the flags of later versions only the sampled bit is known to mean the same.
+                return match[1], match[2] if traceparent[:2] == b"00" else b"%02x" % (int(match[2], 16) & 1)
+        if b3 is not None:
+            match = B3.fullmatch(b3.strip(b" \t"))
+            if match is not None:
+                sampled = b"01" if match[2] in (b"1", b"d") else b"00"
+                return match[1].rjust(32, b"0"), sampled
+        return None
+
+    def span(self) -> int:
+        """A new span id, as the number of its 64 bits."""
+        return self._bits(64) or 1
