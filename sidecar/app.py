@@ -11,6 +11,7 @@ import logging
 import resource
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import sidecar
 from sidecar.admin.health import Probes
@@ -27,10 +28,11 @@ from sidecar.exchange.local import LocalExchange
 from sidecar.exchange.machine import Exchange, Scope
 from sidecar.http.h1.request import RequestHead
 from sidecar.model import Dial, Endpoint
+from sidecar.proxy.dialer import SocketDialer
 from sidecar.proxy.downstream import DownstreamConnection
 from sidecar.proxy.listener import Listener, Network
 from sidecar.proxy.loop_timer import LoopTimer
-from sidecar.proxy.pool import Pools
+from sidecar.proxy.pool import Dialer, Pools
 from sidecar.resilience.budget import Budget
 from sidecar.resilience.limits import Limits
 from sidecar.resilience.retry import Retry
@@ -58,16 +60,25 @@ log = logging.getLogger("sidecar")
 class Sidecar:
     """One sidecar: everything that it is made of, and ``start`` and ``close``."""
 
-    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        config: Config,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        random: Random,
+        dialer: Dialer | None = None,
+    ) -> None:
+        """``dialer`` makes the connections to endpoints; the tests bring their own."""
         self.config = config
         self._clock = clock
         self._random = random
         self._loop = loop
         self.draining = False
-        wheel = Wheel()
+        wheel = self.wheel = Wheel()
         self._timer = LoopTimer(wheel, clock, loop)
         self._tracer = Tracer(TraceSettings(config.trace.sample), random)
-        self._pools = Pools(loop, wheel, clock, config.limits)
+        self._sockets = SocketDialer(loop)
+        self._pools = Pools(wheel, clock, config.limits, dialer or self._sockets)
         self._identity = b"%016x" % random.getrandbits(64)
         self._registries: dict[str, StaticRegistry] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -221,13 +232,10 @@ class Sidecar:
     # Listeners
 
     def _add(self, name: str, scope: Scope, wheel: Wheel, trusted: Sequence[Network] | None) -> None:
-        def begin(head: RequestHead, connection: DownstreamConnection) -> Exchange:
-            return Exchange(head, connection, connection.timer, scope)
-
         self.listeners[name] = Listener(
             name,
             scope.source,
-            begin,
+            partial(Exchange, scope),
             wheel,
             self._clock,
             self.config.limits,
@@ -332,8 +340,9 @@ class Sidecar:
             listener = self.listeners.get(name)
             if listener is not None and address is not None:
                 await listener.open(address.host, address.port)
-        own = [listener.address for name, listener in self.listeners.items() if listener.address is not None]
-        self._pools.own_addresses(tuple(own))
+        # Its own inbound listener is a good endpoint: an application may call its own service.
+        own = [listener.address for name, listener in self.listeners.items() if name != "inbound"]
+        self._sockets.own_addresses(tuple(address for address in own if address is not None))
         named = [registry for registry in self._registries.values() if registry.has_names]
         if named:
             first = [self._loop.create_task(registry.refresh()) for registry in named]
@@ -345,5 +354,6 @@ class Sidecar:
             task.cancel()
         for listener in self.listeners.values():
             await listener.close()
+        self._sockets.close()
         self._pools.close()
         self._timer.close()

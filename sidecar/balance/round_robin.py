@@ -39,6 +39,14 @@ class RoundRobin:
             return self._smooth(choices) if choices else None
         count = len(endpoints)
         position = self._last
+        # hot: nothing was tried, and nothing speaks against the next one.
+        following = position + 1 if position + 1 < count else 0
+        if not tried and count:
+            endpoint = endpoints[following]
+            breaker = endpoint.breaker
+            if endpoint.not_before <= now and endpoint.weight and (breaker is None or not breaker.state):
+                self._last = following
+                return endpoint
         for _ in range(count):
             position += 1
             if position >= count:

@@ -40,7 +40,9 @@ async def resolve(host: str, port: int) -> list[str]:
     """The addresses of ``host`` by the system's resolver, in a thread. Raises ``OSError``."""
     loop = asyncio.get_running_loop()
     infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    by_family = {family: [str(i[4][0]) for i in infos if i[0] == family] for family in (socket.AF_INET, socket.AF_INET6)}
+    by_family = {
+        family: [str(i[4][0]) for i in infos if i[0] == family] for family in (socket.AF_INET, socket.AF_INET6)
+    }
     return list(dict.fromkeys(by_family[socket.AF_INET] or by_family[socket.AF_INET6]))
 
 

@@ -53,19 +53,14 @@ class Labels:
         timeout = specials.get(b"x-request-timeout-ms")
         self.timeout_ms = parse_timeout_ms(timeout.strip(b" \t")) if timeout is not None else None
 
-    def lines(self, plan: RoutePlan, span: int, deadline: float, now: float, attempt: int) -> bytes:
+    def lines(self, plan: RoutePlan, span: bytes, deadline: float, now: float, attempt: int) -> bytes:
         """What an attempt adds to the request's head."""
         if plan.direction is Direction.PASSTHROUGH:
             return b""
-        lines = b"traceparent: 00-%b-%016x-%b\r\n" % (self.trace_id, span, self.flags)
-        if self.made_id:
-            lines += b"x-request-id: %b\r\n" % self.request_id
-        if deadline != inf:
-            lines += b"x-request-timeout-ms: %d\r\n" % remaining_ms(deadline, now)
-        if plan.direction is Direction.OUTBOUND:
-            lines += b"x-sidecar-attempt: %d\r\nx-sidecar-passed: %b\r\n" % (attempt, plan.identity)
-        return lines
-
-    def dropped(self, plan: RoutePlan) -> frozenset[bytes]:
-        """Which of the request's fields an attempt leaves out."""
-        return plan.dropped if self.misleading is None else plan.dropped | self.misleading
+        # hot: joining pieces is twice as fast as formatting them, and one join as fast as it gets.
+        request_id = b"\r\nx-request-id: " + self.request_id if self.made_id else b""
+        left = b"\r\nx-request-timeout-ms: %d" % remaining_ms(deadline, now) if deadline != inf else b""
+        number = b"\r\nx-sidecar-attempt: %d" % attempt if plan.direction is Direction.OUTBOUND else b""
+        return b"".join(
+            (b"traceparent: 00-", self.trace_id, b"-", span, b"-", self.flags, request_id, left, number, plan.mark)
+        )

@@ -31,7 +31,7 @@ from sidecar.errors import Failure
 from sidecar.exchange import again
 from sidecar.exchange.labels import Labels
 from sidecar.exchange.replies import error_reply, nobody, unrouted
-from sidecar.exchange.seams import Downstream, Freshness, Pool, Timer, Upstream
+from sidecar.exchange.seams import Downstream, Freshness, Pool, Upstream
 from sidecar.filters import PAUSE, Reply, RequestView
 from sidecar.http.h1.request import RequestHead
 from sidecar.http.h1.response import ResponseHead
@@ -54,6 +54,9 @@ SENDING: Final = 3
 BACKING_OFF: Final = 4
 RESPONDING: Final = 5
 FINISHED: Final = 6
+
+ANY: Final = Freshness.ANY
+SURE: Final = Freshness.SURE
 
 TRANSITIONS: Final = {
     NEW: {PAUSED, CONNECTING, FINISHED},
@@ -105,12 +108,12 @@ class Exchange:
     endpoint: Endpoint
     """Whom the current attempt asks; held while CONNECTING, SENDING and RESPONDING."""
 
-    def __init__(self, head: RequestHead, downstream: Downstream, timer: Timer, scope: Scope) -> None:
+    def __init__(self, scope: Scope, head: RequestHead, downstream: Downstream) -> None:
         self.state = NEW
+        self.scope = scope
         self.head = head
         self.downstream = downstream
-        self.timer = timer
-        self.scope = scope
+        self.timer = downstream.timer
         self.upstream: Upstream | None = None
         self.tried: tuple[Endpoint, ...] = ()
         """Endpoints whose attempt ended without an answer that was passed on."""
@@ -140,7 +143,11 @@ class Exchange:
         self.plan = plan
         limits = plan.service.limits
         limits.in_flight += 1
-        deadline = self.deadline = earliest(now, plan.timeout, labels.timeout_ms)
+        if labels.timeout_ms is None and plan.timeout is not None:
+            deadline = now + plan.timeout
+        else:
+            deadline = earliest(now, plan.timeout, labels.timeout_ms)
+        self.deadline = deadline
         if deadline <= now:
             self._fail(Failure.DEADLINE_EXCEEDED, "the caller's deadline had passed when the request came")
             return
@@ -175,7 +182,7 @@ class Exchange:
         if reply is None:
             self._attempt(self.scope.clock.now())
         else:
-            self._finish(reply.status, "")
+            self._finish(reply.status, "", self.scope.clock.now())
             self.downstream.reply(reply)
 
     # pick, connect, send
@@ -202,16 +209,18 @@ class Exchange:
         self.attempt += 1
         endpoint.in_flight += 1
         self.began = now
-        self._connect(Freshness.ANY if self.repeatable() else Freshness.SURE, now)
-
-    def _connect(self, freshness: Freshness, now: float) -> None:
+        freshness = ANY if self.head.method in IDEMPOTENT or self.repeatable() else SURE
         self.state = CONNECTING
-        self.upstream = None
-        service = self.plan.service
-        upstream = self.scope.pool.check_out(self.endpoint, self, freshness, service.dial)
+        upstream = self.scope.pool.check_out(endpoint, self, freshness, service.dial)
         if upstream is not None:
             self._send(upstream, now)
-            return
+        else:
+            self._wait(now)
+
+    def _wait(self, now: float) -> None:
+        """No connection is ready: this exchange stands in its pool's line."""
+        service = self.plan.service
+        self.upstream = None
         limits = service.limits
         limits.pending += 1
         if limits.pending > limits.settings.max_pending:
@@ -241,15 +250,11 @@ class Exchange:
         self.upstream = upstream
         self.state = SENDING
         lines = labels.lines(plan, self.scope.tracer.span(), self.deadline, now, self.attempt)
+        dropped = plan.dropped if labels.misleading is None else plan.dropped | labels.misleading
         if plan.attempt_timeout != inf or not self.complete:
             self.timer.set(self._due(now))
-        upstream.send(
-            head.render(labels.dropped(plan), lines, self.downstream.peer_trusted),
-            head.length is None,
-            kept,
-            self.complete,
-            self.trailers,
-        )
+        raw = head.render(dropped, lines, self.downstream.peer_trusted)
+        upstream.send(raw, head.length is None, kept, self.complete, self.trailers)
         if not self.complete:
             if len(kept) > REPLAY_BYTES:
                 self.kept = None
@@ -283,7 +288,7 @@ class Exchange:
         """Downstream ended before its response was complete: nobody is there to be answered."""
         now = self.scope.clock.now()
         self._give_up(self._outcome(Failure.CLIENT_GONE, now), now)
-        self._finish(Failure.CLIENT_GONE.status, Failure.CLIENT_GONE.reason)
+        self._finish(Failure.CLIENT_GONE.status, Failure.CLIENT_GONE.reason, now)
 
     def upstream_full(self) -> None:
         """The endpoint does not take what we hold: read no more of the request."""
@@ -330,7 +335,9 @@ class Exchange:
             self._fail(failure, detail)
         elif upstream is not None and again.lost_the_race(self, upstream):
             self.resent = True
-            self._connect(Freshness.NEW, now)
+            self.state = CONNECTING
+            self.scope.pool.check_out(self.endpoint, self, Freshness.NEW, self.plan.service.dial)
+            self._wait(now)
         else:
             self._attempt_failed(failure, detail, now)
 
@@ -375,7 +382,7 @@ class Exchange:
         self.state = RESPONDING
         if end:
             # Finished first: once it is written, the connection's next request may begin at once.
-            self._finish(head.status, "")
+            self._finish(head.status, "", now)
         else:
             self.status = head.status
             self.sized = head.length is not None
@@ -395,7 +402,7 @@ class Exchange:
         held = self.held
         self.upstream = None
         if self.state == RESPONDING:
-            self._finish(self.status, "")
+            self._finish(self.status, "", self.scope.clock.now())
             self.downstream.end_body(trailers)
         elif held is not None and len(held) == 3:
             self.held = (held[0], held[1], True)
@@ -490,7 +497,7 @@ class Exchange:
         """Answers with a reason, or breaks the response off if it has begun."""
         downstream = self.downstream
         responding = self.state == RESPONDING
-        self._finish(self.status if responding else failure.status, failure.reason)
+        self._finish(self.status if responding else failure.status, failure.reason, self.scope.clock.now())
         if responding:
             downstream.abort()
             return
@@ -508,7 +515,7 @@ class Exchange:
         detail = unrouted(failure, self.head)
         self.downstream.reply(error_reply(failure, detail, scope.source, self.labels.request_id, scope.clock.wall()))
 
-    def _finish(self, status: int, reason: str) -> None:
+    def _finish(self, status: int, reason: str, now: float) -> None:
         """Records the exchange and gives back what it holds; the one end of every path."""
         state = self.state
         if state == FINISHED:
@@ -518,4 +525,4 @@ class Exchange:
             self.endpoint.in_flight -= 1
         plan = self.plan
         plan.service.limits.in_flight -= 1
-        plan.stats.record(self.head.method, status, reason, self.scope.clock.now() - self.started)
+        plan.stats.record(self.head.method, status, reason, now - self.started)

@@ -12,11 +12,22 @@ from sidecar.http.reply import Reply
 from sidecar.model import Dial, Endpoint
 
 
+class Timer(Protocol):
+    """The one timer of an exchange; it calls ``on_timer`` once when ``due`` has come."""
+
+    def set(self, due: float) -> None: ...
+
+
 class Downstream(Protocol):
     """Whoever sent us the request. Every exchange calls ``respond`` or ``reply`` at most once."""
 
     peer_trusted: bool
     """Whether the peer may say who the client was."""
+
+    @property
+    def timer(self) -> Timer:
+        """Calls the exchange's ``on_timer`` while that has not finished."""
+        ...
 
     def inform(self, head: ResponseHead) -> None:
         """Passes an interim response (1xx) on."""
@@ -125,9 +136,3 @@ class Pool(Protocol):
     def leave(self, endpoint: Endpoint, waiter: Waiter) -> None:
         """``waiter`` waits no longer."""
         ...
-
-
-class Timer(Protocol):
-    """The one timer of an exchange; it calls ``on_timer`` once when ``due`` has come."""
-
-    def set(self, due: float) -> None: ...

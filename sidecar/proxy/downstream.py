@@ -10,7 +10,6 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.errors import Failure
@@ -98,22 +97,24 @@ class DownstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self.state
-        if state == IDLE:
-            self._guarded(self._heads, data)
-        elif state == HEAD:
-            self._guarded(self._heads, self._buffer + data)
-        elif state == ACTIVE or state == DISCARDING:
-            self._guarded(self._body if self._reader is not None else self._hold, data)
-
-    def _guarded(self, step: Callable[[bytes], None], data: bytes) -> None:
-        """Runs ``step``; what it refuses is answered here, whoever's callback we are in."""
         try:
-            step(data)
+            if state == IDLE:
+                self._heads(data)
+            elif state == HEAD:
+                self._heads(self._buffer + data)
+            elif state == ACTIVE or state == DISCARDING:
+                if self._reader is not None:
+                    self._body(self._reader, data)
+                else:
+                    self._hold(data)
         except Refused as refused:
             self._refuse(refused)
         except Exception:
-            log.exception("a bug in handling a request; the connection is closed")
-            self._close(abort=True)
+            self._bug()
+
+    def _bug(self) -> None:
+        log.exception("a bug in handling a request; the connection is closed")
+        self._close(abort=True)
 
     def _heads(self, data: bytes) -> None:
         """Begins the requests in ``data`` until one of them takes its time."""
@@ -184,10 +185,8 @@ class DownstreamConnection(asyncio.Protocol):
         if len(self._buffer) > PIPELINE_BYTES:
             self.pause_reading()
 
-    def _body(self, data: bytes) -> None:
-        reader = self._reader
+    def _body(self, reader: Reader, data: bytes) -> None:
         exchange = self.exchange
-        assert reader is not None
         body = reader.feed(data)
         if exchange is not None and body:
             exchange.request_body(body)
@@ -229,8 +228,9 @@ class DownstreamConnection(asyncio.Protocol):
         request = self._request
         assert request is not None
         self._framing = LENGTH
-        keep = self._may_keep(request)
-        if head.body_follows and head.length is None:
+        # hot: the plain case is asked here, the others there.
+        keep = request.keep_alive and (self._reader is None or self._may_keep(request)) and not self._listener.closing
+        if head.length is None and head.body_follows:
             if end:
                 lines += b"content-length: %d\r\n" % len(body)
             elif request.version_11:
@@ -320,10 +320,16 @@ class DownstreamConnection(asyncio.Protocol):
         self.timer.set(listener.clock.now() + listener.limits.idle_timeout)
         if beginning:
             return  # ``_heads`` is at work further up and goes on by itself.
-        if self._buffer:
-            self._guarded(self._heads, self._buffer)
-        else:
-            self.resume_reading()
+        if not self._buffer:
+            if self._paused:
+                self.resume_reading()
+            return
+        try:
+            self._heads(self._buffer)
+        except Refused as refused:  # We may be in another connection's callback: it is answered here.
+            self._refuse(refused)
+        except Exception:
+            self._bug()
 
     def abort(self) -> None:
         """Breaks off so that nobody can take the response for whole: by a reset where only the close would tell its end."""

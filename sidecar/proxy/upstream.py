@@ -71,7 +71,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.state = IDLE
         now = self.idle_since = self._pools.clock.now()
         self._timer.set(now + IDLE_SECONDS)
-        self._pool.check_in(self)
+        pool = self._pool
+        if pool.waiters:
+            pool.serve(self)
+        else:
+            pool.idle.append(self)
 
     def retire(self) -> None:
         """Closes an idle connection of our own accord."""

@@ -32,17 +32,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Budget:
     """The budget of one service, shared by all its routes."""
 
-    __slots__ = ("_allowance", "_firsts", "_ratio", "_retries")
+    __slots__ = ("_allowance", "_firsts", "_ratio", "_retries", "deposit")
 
     def __init__(self, settings: Settings) -> None:
         self._ratio = settings.ratio
         self._allowance = settings.min_per_second * settings.ttl
         self._firsts = Window(settings.ttl, _SLOTS)
+        self.deposit = self._firsts.add
+        """``deposit(now)``: a first attempt was made. Once per request, hence without a call in between."""
         self._retries = Window(settings.ttl * (_SLOTS + 1) / _SLOTS, _SLOTS + 1)
-
-    def deposit(self, now: float) -> None:
-        """A first attempt was made."""
-        self._firsts.add(now)
 
     def withdraw(self, now: float) -> bool:
         """Pay for one retry; False, and nothing taken, if there is not enough."""

@@ -15,7 +15,7 @@ from math import inf
 from sidecar.balance import Balancer
 from sidecar.errors import Failure
 from sidecar.filters import Filter
-from sidecar.http.h1.request import HOP_BY_HOP
+from sidecar.http.h1.fields import HOP_BY_HOP
 from sidecar.model import Dial, Endpoint
 from sidecar.resilience import breaker as breakers
 from sidecar.resilience.budget import Budget
@@ -83,8 +83,8 @@ class RoutePlan:
     retry: Retry | None
     stall_timeout: float
     idle_timeout: float
-    identity: bytes
-    """What an outbound request carries so that it is known should it come back (``x-sidecar-passed``)."""
+    mark: bytes
+    """The last of the lines that an attempt adds: what an outbound request carries so that it is known should it come back."""
     source: str
     """What an error document and ``x-sidecar-source`` say: service and direction."""
     dropped: frozenset[bytes]
@@ -118,7 +118,7 @@ def compile_plan(
         retry=retry,
         stall_timeout=stall_timeout,
         idle_timeout=idle_timeout,
-        identity=identity,
+        mark=b"\r\nx-sidecar-passed: %b\r\n" % identity if direction is Direction.OUTBOUND else b"\r\n",
         source=source,
         dropped=DROPPED[direction],
         slow=breaker.slow if breaker is not None else inf,

@@ -6,6 +6,7 @@ Labels that can only name are believed from anyone if they are well-formed; what
 from __future__ import annotations
 
 import re
+from binascii import hexlify
 
 import msgspec
 
@@ -37,7 +38,7 @@ class Tracer:
 
     def new_trace(self) -> tuple[bytes, bytes]:
         """Trace id (32 hexadecimal digits) and flags (2)."""
-        return b"%032x" % (self._bits(128) or 1), b"01" if self._chance() < self._sample else b"00"
+        return hexlify((self._bits(128) or 1).to_bytes(16, "big")), b"01" if self._chance() < self._sample else b"00"
 
     def continued(self, traceparent: bytes | None, b3: bytes | None) -> tuple[bytes, bytes] | None:
         """Trace id and flags that the sender's labels say, ``None`` if they say nothing valid."""
@@ -53,6 +54,6 @@ class Tracer:
                 return match[1].rjust(32, b"0"), sampled
         return None
 
-    def span(self) -> int:
-        """A new span id, as the number of its 64 bits."""
-        return self._bits(64) or 1
+    def span(self) -> bytes:
+        """A new span id: 16 hexadecimal digits."""
+        return hexlify((self._bits(64) or 1).to_bytes(8, "big"))

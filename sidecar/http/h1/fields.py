@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+# Fields between two neighbours only (RFC 9110 section 7.6.1). Transfer-Encoding and Expect are written anew where they hold.
+HOP_BY_HOP = frozenset(
+    (
+        b"connection", b"keep-alive", b"te", b"transfer-encoding", b"upgrade", b"http2-settings", b"expect", b"proxy",
+        b"proxy-connection", b"proxy-authorization", b"proxy-authenticate",
+    )
+)  # fmt: skip
 # What ``Connection`` may not take away (a sender that nominates these wants to hide framing, routing or trace from us).
 PROTECTED = frozenset(
     (
@@ -24,12 +31,22 @@ def value_of(raw: bytes, low: bytes, name: bytes) -> bytes | None:
     at = low.find(needle)
     if at < 0:
         return None
-    values = []
+    end = low.find(b"\r", at)
+    value = raw[at + len(needle) : end].strip(b" \t")
+    at = low.find(needle, end)
     while at >= 0:
         end = low.find(b"\r", at)
-        values.append(raw[at + len(needle) : end].strip(b" \t"))
+        value += b", " + raw[at + len(needle) : end].strip(b" \t")
         at = low.find(needle, end)
-    return joined(values) if len(values) > 1 else values[0]
+    return value
+
+
+def content_length(value: bytes) -> int | None:
+    """RFC 9112 section 6.2: digits alone, without a leading zero, small enough for anyone's arithmetic; else ``None``."""
+    if value.isdigit() and len(value) <= 18 and (value[0] != 48 or len(value) == 1):
+        return int(value)
+    stripped = value.rstrip(b" \t")
+    return content_length(stripped) if stripped != value else None
 
 
 def connection_tokens(value: bytes) -> list[bytes]:
@@ -38,7 +55,9 @@ def connection_tokens(value: bytes) -> list[bytes]:
 
 
 def nominated(value: bytes) -> list[bytes]:
-    """Names that ``Connection`` makes hop-by-hop (RFC 9110 section 7.6.1), save those that it may not touch."""
+    """Names that a lower-cased ``Connection`` makes hop-by-hop (RFC 9110 7.6.1), save those that it may not touch."""
+    if value == b"keep-alive" or value == b"close":
+        return []
     return [
         token
         for token in connection_tokens(value)
@@ -46,8 +65,16 @@ def nominated(value: bytes) -> list[bytes]:
     ]
 
 
-def without(raw: bytes, low: bytes, begin: int, names: Iterable[bytes]) -> bytes:
+def without(raw: bytes, low: bytes, begin: int, names: Collection[bytes]) -> bytes:
     """The field lines from ``begin`` up to the empty line, without those called ``names`` (lower case)."""
+    if len(names) == 1:
+        # hot: mostly one line has to go, Connection or traceparent.
+        (name,) = names
+        needle = b"\n" + name + b":"
+        at = low.find(needle, begin - 1) + 1
+        end = low.find(b"\n", at)
+        if low.find(needle, end) < 0:
+            return raw[begin:at] + raw[end + 1 : -2]
     spans = []
     for name in names:
         needle = b"\n" + name + b":"

@@ -38,9 +38,6 @@ RESPONSE_SPECIALS = re.compile(
     rb"|x-(?:request-id|sidecar-[a-z-]++)):[ \t]*+([^\r]*+)"
 )
 
-# RFC 9112 section 6.2. No sign, no leading zero, and small enough that no arithmetic of any peer overflows.
-CONTENT_LENGTH = re.compile(rb"(0|[1-9][0-9]{0,17})[ \t]*+")
-
 # RFC 9112 section 7.1. Sixteen digits bound the line, fifteen significant ones the size.
 QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"'
 CHUNK_EXTENSION = rb"[ \t]*+;[ \t]*+" + TOKEN + rb"++(?:[ \t]*+=[ \t]*+(?:" + TOKEN + rb"++|" + QUOTED + rb"))?+"

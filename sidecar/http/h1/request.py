@@ -10,17 +10,12 @@ from functools import lru_cache
 
 from sidecar.errors import Failure
 from sidecar.http.h1 import grammar
-from sidecar.http.h1.fields import connection_tokens, joined, nominated, value_of, without
+from sidecar.http.h1.fields import HOP_BY_HOP, connection_tokens, content_length, joined, nominated, value_of, without
 from sidecar.http.h1.refuse import check_transfer_coding, diagnose
 from sidecar.http.head import Refused, Settings
 
-# Fields between two neighbours only (RFC 9110 section 7.6.1). Transfer-Encoding and Expect are written anew where they hold.
-HOP_BY_HOP = frozenset(
-    (
-        b"connection", b"keep-alive", b"te", b"transfer-encoding", b"upgrade", b"http2-settings", b"expect", b"proxy",
-        b"proxy-connection", b"proxy-authorization", b"proxy-authenticate",
-    )
-)  # fmt: skip
+HOST_BYTES = 270
+"""A DNS name has at most 253 bytes; the bound keeps what is remembered of hosts small."""
 # What says who the client was (only a trusted sender may).
 FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip")
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
@@ -34,14 +29,23 @@ class RequestHead:
         "target", "version_11",
     )  # fmt: skip
 
-    def __init__(self, raw: bytes, low: bytes, method: bytes, target: bytes, version_11: bool) -> None:
+    def __init__(
+        self,
+        raw: bytes,
+        low: bytes,
+        begin: int,
+        method: bytes,
+        target: bytes,
+        version_11: bool,
+        specials: dict[bytes, bytes],
+    ) -> None:
         self.raw = raw
         self._low = low
-        self.begin = 0
-        self.specials: dict[bytes, bytes] = {}
+        self.begin = begin
         self.method = method
         self.target = target
         self.version_11 = version_11
+        self.specials = specials
         self.keep_alive = version_11
         self.length: int | None = 0
         self.host = ""
@@ -65,22 +69,29 @@ class RequestHead:
         specials = self.specials
         # hot: most requests have no special field but Host, and then the bytes go on as they came.
         if len(specials) == 1 and b"host" in specials:
-            return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (self.method, self.target, self.raw[self.begin : -2], lines)
-        names = specials.keys() & drop
+            fields = self.raw[self.begin : -2]
+        else:
+            fields, lines = self._edited(drop, lines, forwarded)
+        return b"".join((self.method, b" ", self.target, b" HTTP/1.1\r\n", fields, lines, b"\r\n"))
+
+    def _edited(self, drop: frozenset[bytes], lines: bytes, forwarded: bool) -> tuple[bytes, bytes]:
+        specials = self.specials
+        names = drop.intersection(specials)
         if names:
             tokens = specials.get(b"connection")
-            if tokens is not None:
-                names.update(nominated(tokens))
+            also = nominated(tokens) if tokens is not None else None
+            if also:
+                names = names.union(also)
             if self.length is None:
                 lines = b"transfer-encoding: chunked\r\n" + lines
             if self.expects_continue:
                 lines = b"expect: 100-continue\r\n" + lines
         if not forwarded:
-            names.update(name for name in specials if name.startswith(FORWARDED))
+            names = names.union(name for name in specials if name.startswith(FORWARDED))
         if b"host" not in specials:
             lines = b"host: %b\r\n" % (self.authority().encode() or b"localhost") + lines
         fields = without(self.raw, self._low, self.begin, names) if names else self.raw[self.begin : -2]
-        return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (self.method, self.target, fields, lines)
+        return fields, lines
 
     def authority(self) -> str:
         return f"{self.host}:{self.port}" if self.port else self.host
@@ -89,25 +100,35 @@ class RequestHead:
 def parse(head: bytes, limits: Settings) -> RequestHead:
     """``head``: everything through the empty line. Raises ``Refused``."""
     match = grammar.REQUEST.fullmatch(head)
-    if match is None or match.end(2) - match.start(2) > limits.target_bytes:
+    if match is None:
         raise diagnose(head, limits)
     method, target, minor = match.groups()
     low = head.lower()
-    request = RequestHead(head, low, method, target, minor == b"1")
-    request.begin = match.end(3) + 2
-    if head.count(b"\n", request.begin) > limits.headers + 1 or len(head) > limits.header_bytes:
+    begin = match.end(3) + 2
+    found = grammar.REQUEST_SPECIALS.findall(low, begin - 1)
+    specials = dict(found)
+    request = RequestHead(head, low, begin, method, target, minor == b"1", specials)
+    # A line has four bytes at least, so that a short head need not be counted.
+    if len(head) > 4 * limits.headers and (
+        head.count(b"\n", begin) > limits.headers + 1 or len(head) > limits.header_bytes
+    ):
         raise Refused(
             Failure.HEADERS_TOO_LARGE, f"more than {limits.headers} header lines or {limits.header_bytes} bytes of them"
         )
-    found = grammar.REQUEST_SPECIALS.findall(low, request.begin - 1)
-    specials = dict(found)
-    request.specials = specials
+    if len(target) > limits.target_bytes:
+        raise Refused(Failure.URI_TOO_LONG, f"the target is longer than {limits.target_bytes} bytes")
     if len(specials) != len(found):
         _join_repeated(request, found)
     if method == b"CONNECT":
         raise Refused(Failure.METHOD_NOT_ALLOWED, "CONNECT is not served here")
-    _read_authority(request)
-    if len(specials) > 1 or not request.version_11:
+    host = specials.get(b"host")
+    # hot: a host that was seen before, and a path.
+    known = _authority(host) if host is not None and len(host) <= HOST_BYTES else None
+    if known is not None and target[0] == 47:
+        request.host, request.port = known
+    else:
+        _read_authority(request)
+    if len(specials) > 1 or minor != b"1":
         _read_framing(request)
         _read_connection(request)
     return request
@@ -128,19 +149,18 @@ def _join_repeated(request: RequestHead, found: list[tuple[bytes, bytes]]) -> No
 @lru_cache(maxsize=1024)
 def _authority(value: bytes) -> tuple[str, int] | None:
     """Host without its trailing dot, and port (0 if none) of a lower-cased authority; ``None`` if it is malformed."""
-    match = grammar.AUTHORITY.fullmatch(value)
+    match = grammar.AUTHORITY.fullmatch(value.rstrip(b" \t"))
     if match is None:
         return None
+    host = match[1].decode().rstrip(".")
     port = int(match[2] or 0)
-    return (match[1].decode().rstrip("."), port) if port <= 65535 else None
+    return (host, port) if host and port <= 65535 else None
 
 
 def read_authority(value: bytes) -> tuple[str, int]:
     """``value``: a lower-cased authority. Raises ``Refused`` (RFC 9112 section 3.2, RFC 3986 section 3.2)."""
-    value = value.rstrip(b" \t")
-    # The bound keeps what is remembered small: a DNS name has at most 253 bytes.
-    authority = _authority(value) if len(value) <= 262 else None
-    if authority is None or not authority[0]:
+    authority = _authority(value) if len(value) <= HOST_BYTES else None
+    if authority is None:
         raise Refused(Failure.BAD_REQUEST, "Host must be one name or address and perhaps a port")
     return authority
 
@@ -183,10 +203,9 @@ def _read_framing(request: RequestHead) -> None:
         check_transfer_coding(coding)
         request.length = None
     elif length is not None:
-        match = grammar.CONTENT_LENGTH.fullmatch(length)
-        if match is None:
+        request.length = content_length(length)
+        if request.length is None:
             raise Refused(Failure.BAD_REQUEST, "Content-Length must be one plain decimal number")
-        request.length = int(match[1])
     expect = specials.get(b"expect")
     if expect is not None:
         if expect.rstrip(b" \t") != b"100-continue":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sidecar.errors import Failure
 from sidecar.http.h1 import grammar
-from sidecar.http.h1.fields import connection_tokens, nominated, value_of, without
-from sidecar.http.h1.request import HOP_BY_HOP
+from sidecar.http.h1.fields import HOP_BY_HOP, connection_tokens, content_length, nominated, value_of, without
 from sidecar.http.head import Refused, Settings
 
 BODILESS = frozenset((204, 304))
@@ -17,13 +16,15 @@ class ResponseHead:
 
     __slots__ = ("_low", "begin", "body_follows", "length", "raw", "reusable", "specials", "status", "version_11")
 
-    def __init__(self, raw: bytes, low: bytes, status: int, version_11: bool) -> None:
+    def __init__(
+        self, raw: bytes, low: bytes, begin: int, status: int, version_11: bool, specials: dict[bytes, bytes]
+    ) -> None:
         self.raw = raw
         self._low = low
-        self.begin = 0
+        self.begin = begin
         self.status = status
         self.version_11 = version_11
-        self.specials: dict[bytes, bytes] = {}
+        self.specials = specials
         self.length: int | None = None
         """The body's length as the head declares it, for a HEAD request as for a GET; ``None`` if it does not."""
         self.body_follows = True
@@ -39,54 +40,56 @@ class ResponseHead:
     def render(self, own_reasons: bool, lines: bytes) -> bytes:
         """The head as it is sent on with ``lines`` added; ``x-sidecar-*`` stays only if the sender may say so."""
         specials = self.specials
-        names = specials.keys() & HOP_BY_HOP
-        if names and b"connection" in specials:
-            names.update(nominated(specials[b"connection"]))
-        if not own_reasons:
-            names.update(name for name in specials if name.startswith(b"x-sidecar-"))
-        if self.length == 0 and self.status == 204 and b"content-length" in specials:
-            names.add(b"content-length")
         raw = self.raw
         begin = self.begin
+        names = HOP_BY_HOP.intersection(specials)
+        if b"connection" in specials:
+            also = nominated(specials[b"connection"])
+            if also:
+                names = names.union(also)
+        if not own_reasons:
+            names = names.union(name for name in specials if name.startswith(b"x-sidecar-"))
+        if self.status == 204 and b"content-length" in specials:
+            names = names.union((b"content-length",))
         fields = without(raw, self._low, begin, names) if names else raw[begin:-2]
-        return b"HTTP/1.1 %b%b%b\r\n" % (raw[9:begin], fields, lines)
+        return b"".join((b"HTTP/1.1 ", raw[9:begin], fields, lines, b"\r\n"))
 
 
 def parse(head: bytes, to_head: bool, limits: Settings) -> ResponseHead:
     """``head``: everything through the empty line; ``to_head``: the request was HEAD. Raises ``Refused``."""
-    match = grammar.RESPONSE.fullmatch(head)
-    if match is None:
+    if grammar.RESPONSE.fullmatch(head) is None:
         raise Refused(Failure.UPSTREAM_PROTOCOL, "the response head is malformed")
     low = head.lower()
-    status = int(match[2])
-    response = ResponseHead(head, low, status, match[1] == b"1")
-    begin = response.begin = head.find(b"\n") + 1
-    if head.count(b"\n", begin) > RESPONSE_HEAD_LINES + 1 or len(head) > limits.header_bytes:
+    status = int(head[9:12])
+    begin = head.find(b"\n") + 1
+    found = grammar.RESPONSE_SPECIALS.findall(low, begin - 1)
+    specials = dict(found)
+    version_11 = head[7] == 49
+    response = ResponseHead(head, low, begin, status, version_11, specials)
+    if len(specials) != len(found):
+        _check_repeated(response, found)
+    if len(head) > 4 * RESPONSE_HEAD_LINES and (
+        head.count(b"\n", begin) > RESPONSE_HEAD_LINES + 1 or len(head) > limits.header_bytes
+    ):
         raise Refused(
             Failure.UPSTREAM_PROTOCOL,
             f"the response head has more than {RESPONSE_HEAD_LINES} lines or {limits.header_bytes} bytes",
         )
-    found = grammar.RESPONSE_SPECIALS.findall(low, begin - 1)
-    specials = dict(found)
-    response.specials = specials
-    if len(specials) != len(found):
-        _check_repeated(response, found)
     length = specials.get(b"content-length")
     if length is not None:
-        digits = grammar.CONTENT_LENGTH.fullmatch(length)
-        if digits is None:
+        response.length = content_length(length)
+        if response.length is None:
             raise Refused(Failure.UPSTREAM_PROTOCOL, "the response's Content-Length is not one plain number")
-        response.length = int(digits[1])
     coding = specials.get(b"transfer-encoding")
     if coding is not None:
         _check_coding(response, coding, length is not None)
     tokens = specials.get(b"connection")
-    if tokens is not None:
+    if tokens is not None and (tokens != b"keep-alive" or not version_11):
         names = connection_tokens(tokens)
-        response.reusable = b"close" not in names if response.version_11 else b"keep-alive" in names
+        response.reusable = b"close" not in names if version_11 else b"keep-alive" in names
     if status < 200 or status == 204 or status == 304 or to_head:
         _without_body(response, coding is not None)
-    elif response.length is None and coding is None:
+    elif length is None and coding is None:
         response.reusable = False  # The body ends with the connection.
     return response
 

@@ -1,0 +1,252 @@
+"""What has been counted, as Prometheus text, a piece at a time.
+
+Nothing is kept here. The counts are plain integers that exchanges and policies maintain for their own sake; a scrape
+reads them, and prometheus-client only knows how the text is written. So a metric costs its reader, never a request.
+
+A scrape of a thousand services takes longer than any request should wait. The text therefore comes as an iterator whose
+pieces hold a few dozen samples each: whoever sends it can serve others between two of them. Each row is right at the
+moment when it is read, and all buckets of one histogram are read at the same moment; rows that lie far apart may differ
+by what ended in between, as they would between two scrapes.
+
+Two objects may stand behind one set of labels: a route that is split twice to the same service, an address that two
+names lead to. They are added up, since Prometheus takes no series twice. A series of requests, durations or retries
+begins with the first of them: most of a large configuration is never called, and nobody should store its zeros.
+
+(Text format: https://prometheus.io/docs/instrumenting/exposition_formats/)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final, TypeVar
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.process_collector import PROCESS_COLLECTOR
+
+from sidecar.resilience.breaker import CLOSED, NAMES, Breaker
+from sidecar.routing.plan import Direction, Service
+from sidecar.telemetry.stats import BOUNDS, Stats
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4.encode()
+"""The version that every scraper reads; later ones must be asked for."""
+
+FULL: Final = 32
+"""Samples after which a piece is given out. The largest row, a histogram, has 17: a piece holds at most 48."""
+
+STRIDE: Final = 256
+"""Things looked at, whether they have a row or not, after which there is a pause."""
+
+PAUSE: Final = b"\n"
+"""A piece that says nothing: readers skip empty lines. (No bytes at all would end a chunked body.)"""
+
+UPPER_BOUNDS: Final = (*map(str, BOUNDS), "+Inf")
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+Route = tuple[str, str, str]
+"""Direction, service and route."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the numbers are: each is asked anew at every scrape, and what it gives is read at once."""
+
+    stats: Callable[[], Iterable[Stats]]
+    """Of every route, and those of requests that found none (service and route are empty)."""
+    services: Callable[[], Iterable[tuple[str, Service]]]
+    """Direction and service; a service may come as often as it has routes."""
+    connections: Callable[[], Iterable[tuple[str, str, int]]]
+    """Side (downstream or upstream), direction, and how many there are."""
+    reload_successful: Callable[[], bool]
+    """Whether the configuration that was read last is the one that runs."""
+
+
+def exposition(sources: Sources) -> Iterator[bytes]:
+    """All metrics as text, in pieces of at most 48 samples; each metric is announced once and its rows follow it."""
+    # Read at once, since a reload may replace them between two pieces; what comes twice is dropped on the way.
+    all_stats = dict.fromkeys(sources.stats())
+    all_services = dict.fromkeys(sources.services())
+    # Inbound the only endpoint is the application, which must not be taken for a peer of the same name.
+    all_called = dict.fromkeys(one for direction, one in all_services if direction != Direction.INBOUND.value)
+
+    stats = yield from _grouped(((one.direction, one.service, one.route), one) for one in all_stats if one.requests)
+    yield from _pieces(_requests(stats))
+    yield from _pieces(_durations(stats))
+    services = yield from _grouped(((direction, one.name), one) for direction, one in all_services)
+    yield from _pieces(_in_flight(services))
+    retried = yield from _grouped((one.service, one) for one in all_stats if one.retries)
+    yield from _pieces(_retries(retried))
+    called = yield from _grouped((one.name, one) for one in all_called)
+    yield from _pieces(_breaker_states(called))
+    yield from _pieces(_breaker_transitions(called))
+    yield from _pieces(_endpoints(called))
+    yield from _pieces(_connections(sources.connections()))
+    yield from _pieces((_reload(sources.reload_successful()),))
+    for family in PROCESS_COLLECTOR.collect():
+        yield from _pieces((family,))
+
+
+def _grouped(pairs: Iterable[tuple[Key, Value]]) -> Generator[bytes, None, dict[Key, list[Value]]]:
+    """Returns the values of each key, in the order in which they came; yields pauses, since there may be many."""
+    grouped: dict[Key, list[Value]] = {}
+    for number, (key, value) in enumerate(pairs, 1):
+        grouped.setdefault(key, []).append(value)
+        if number % STRIDE == 0:
+            yield PAUSE
+    return grouped
+
+
+class _Portion:
+    """What prometheus-client takes for a collector: one family with the samples that are in it now."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
+
+def _pieces(growing: Iterable[Metric]) -> Iterator[bytes]:
+    """``growing`` gives the same family again and again, mostly a row longer; it is emptied as its text is made."""
+    announced = False
+    family: Metric | None = None
+    for number, family in enumerate(growing, 1):
+        if len(family.samples) >= FULL:
+            yield _text(family, announced)
+            announced = True
+        elif number % STRIDE == 0:
+            yield PAUSE
+    if family is not None and family.samples:
+        yield _text(family, announced)
+
+
+def _text(family: Metric, announced: bool) -> bytes:
+    text = generate_latest(_Portion(family))
+    # HELP and TYPE are one line each, and may stand only once.
+    return text.split(b"\n", 2)[2] if announced else text
+
+
+def _requests(stats: Mapping[Route, Iterable[Stats]]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "sidecar_requests_total",
+        "Requests that have ended; reason says why one failed, and is empty on success.",
+        labels=("direction", "service", "route", "method", "status", "reason"),
+    )
+    for route, same in stats.items():
+        # A copy: while the iterator rests, requests end.
+        total: Counter[tuple[bytes, int, str]] = Counter()
+        for one in same:
+            total.update(one.requests)
+        for (method, status, reason), count in total.items():
+            family.add_metric((*route, method.decode(), str(status), reason), count)
+            yield family
+
+
+def _durations(stats: Mapping[Route, Iterable[Stats]]) -> Iterator[Metric]:
+    family = HistogramMetricFamily(
+        "sidecar_request_duration_seconds",
+        "Time from a request's head to the end of its response.",
+        labels=("direction", "service", "route"),
+    )
+    for route, same in stats.items():
+        counts = [sum(bucket) for bucket in zip(*(one.buckets for one in same), strict=True)]
+        buckets = list(zip(UPPER_BOUNDS, accumulate(counts), strict=True))
+        family.add_metric(route, buckets, sum(one.seconds for one in same))
+        yield family
+
+
+def _in_flight(services: Mapping[tuple[str, str], Iterable[Service]]) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "sidecar_requests_in_flight", "Requests that have begun and not ended.", labels=("direction", "service")
+    )
+    for labels, same in services.items():
+        family.add_metric(labels, sum(service.limits.in_flight for service in same))
+        yield family
+
+
+def _retries(retried: Mapping[str, Iterable[Stats]]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "sidecar_retries_total", "Attempts after the first, by what made them necessary.", labels=("service", "reason")
+    )
+    for service, same in retried.items():
+        total: Counter[str] = Counter()
+        for one in same:
+            total.update(one.retries)
+        for reason, count in total.items():
+            family.add_metric((service, reason), count)
+            yield family
+
+
+def _breakers(same: Iterable[Service]) -> dict[str, list[Breaker]]:
+    """The breakers that there are, by the endpoint's label; one that no call has needed yet is not made."""
+    breakers: dict[str, list[Breaker]] = {}
+    for service in same:
+        for endpoint in service.endpoints:
+            if isinstance(endpoint.breaker, Breaker):
+                breakers.setdefault(endpoint.label, []).append(endpoint.breaker)
+            elif service.breaker_settings is not None:
+                breakers.setdefault(endpoint.label, [])
+    return breakers
+
+
+def _breaker_states(called: Mapping[str, Iterable[Service]]) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "sidecar_breaker_state",
+        "State of an endpoint's circuit breaker: 0 closed, 1 half-open, 2 open.",
+        labels=("service", "endpoint"),
+    )
+    for name, same in called.items():
+        for label, breakers in _breakers(same).items():
+            family.add_metric((name, label), max((breaker.state for breaker in breakers), default=CLOSED))
+            yield family
+        yield family  # Finding none takes time as well.
+
+
+def _breaker_transitions(called: Mapping[str, Iterable[Service]]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "sidecar_breaker_transitions_total",
+        "How often an endpoint's circuit breaker entered a state.",
+        labels=("service", "endpoint", "to"),
+    )
+    for name, same in called.items():
+        for label, breakers in _breakers(same).items():
+            for state, to in enumerate(NAMES if breakers else ()):
+                family.add_metric((name, label, to), sum(breaker.transitions[state] for breaker in breakers))
+            yield family
+        yield family
+
+
+def _endpoints(called: Mapping[str, Iterable[Service]]) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "sidecar_endpoints",
+        "Endpoints that have a weight, by whether their circuit breaker is closed (available) or not (barred).",
+        labels=("service", "state"),
+    )
+    for name, same in called.items():
+        weighted = [endpoint for service in same for endpoint in service.endpoints if endpoint.weight > 0]
+        barred = sum(endpoint.breaker is not None and endpoint.breaker.state != CLOSED for endpoint in weighted)
+        family.add_metric((name, "available"), len(weighted) - barred)
+        family.add_metric((name, "barred"), barred)
+        yield family
+
+
+def _connections(counts: Iterable[tuple[str, str, int]]) -> Iterator[Metric]:
+    family = GaugeMetricFamily("sidecar_connections", "Open connections, idle or in use.", labels=("side", "direction"))
+    total: Counter[tuple[str, str]] = Counter()
+    for side, direction, count in counts:
+        total[side, direction] += count
+    for labels, count in total.items():
+        family.add_metric(labels, count)
+        yield family
+
+
+def _reload(successful: bool) -> Metric:
+    return GaugeMetricFamily(
+        "sidecar_config_last_reload_successful",
+        "1 if the configuration that was read last is the one that runs, 0 if it was refused.",
+        value=float(successful),
+    )

@@ -1,0 +1,1 @@
+"""What several tests share: a sidecar over fakes in virtual time (``world``)."""
