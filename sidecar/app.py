@@ -25,7 +25,8 @@ from sidecar.config.schema import Config, RouteConfig, ServiceConfig
 from sidecar.config.units import Address
 from sidecar.discovery.static import StaticRegistry, Written
 from sidecar.exchange.local import LocalExchange
-from sidecar.exchange.machine import Exchange, Scope
+from sidecar.exchange.machine import Exchange
+from sidecar.exchange.scope import Scope
 from sidecar.http.h1.request import RequestHead
 from sidecar.model import Dial, Endpoint
 from sidecar.proxy.dialer import SocketDialer
@@ -83,6 +84,7 @@ class Sidecar:
         self._registries: dict[str, StaticRegistry] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._passthrough: OrderedDict[tuple[str, int], RoutePlan] = OrderedDict()
+        self._app: Endpoint | None = None
         # One series for all hosts: metrics must not name what only a request has named.
         self._passed_through = Stats("outbound", Direction.PASSTHROUGH.value, "")
 
@@ -121,8 +123,7 @@ class Sidecar:
         if policy.endpoints:
             written = [Written(one.host, one.port, one.weight, one.zone) for one in policy.endpoints]
             registry = self._registries[policy.name] = StaticRegistry(written, publish)
-            if not registry.has_names:
-                registry.publish()
+            registry.publish()
         return service
 
     def _plan(
@@ -161,9 +162,10 @@ class Sidecar:
         """Inbound there is one place to go to, and nothing to choose, repeat or break."""
         config = self.config
         policy = config.defaults
+        self._app = Endpoint(app.host, app.port)
         service = Service(
             config.service.name,
-            (Endpoint(app.host, app.port),),
+            (self._app,),
             RoundRobin(self._random),
             Limits(policy.limits),
             None,
@@ -318,20 +320,18 @@ class Sidecar:
                 yield "downstream", name, len(listener.connections)
         for direction in (Direction.INBOUND, Direction.OUTBOUND):
             services = {plan.service for plan in self.plans if plan.direction is direction}
+            if direction is Direction.OUTBOUND:
+                services.update(plan.service for plan in self._passthrough.values())
             open_ = sum(e.pool.open for service in services for e in service.endpoints if e.pool is not None)
             yield "upstream", direction.value, open_
 
     # Life
 
-    def in_flight(self, direction: Direction) -> int:
-        return sum(
-            {plan.service: plan.service.limits.in_flight for plan in self.plans if plan.direction is direction}.values()
-        )
-
-    def begun(self, direction: Direction) -> int:
-        """How many exchanges there have ever been."""
-        ended = sum(sum(plan.stats.requests.values()) for plan in self.plans if plan.direction is direction)
-        return ended + self.in_flight(direction)
+    def begun_outbound(self) -> int:
+        """How many outbound exchanges there have been so far, those that still run among them."""
+        services = {*self.services.values(), *(plan.service for plan in self._passthrough.values())}
+        ended = sum(sum(one.requests.values()) for one in self._stats() if one.direction == "outbound")
+        return ended + sum(service.limits.in_flight for service in services)
 
     async def start(self) -> None:
         """Binds every listener and learns the endpoints. Raises ``OSError``."""
@@ -340,14 +340,17 @@ class Sidecar:
             listener = self.listeners.get(name)
             if listener is not None and address is not None:
                 await listener.open(address.host, address.port)
-        # Its own inbound listener is a good endpoint: an application may call its own service.
-        own = [listener.address for name, listener in self.listeners.items() if name != "inbound"]
-        self._sockets.own_addresses(tuple(address for address in own if address is not None))
+        bound = {name: listener.address for name, listener in self.listeners.items() if listener.address is not None}
+        inbound = bound.pop("inbound", None)
+        self._sockets.own_addresses(tuple(bound.values()), inbound, self._app)
         named = [registry for registry in self._registries.values() if registry.has_names]
-        if named:
-            first = [self._loop.create_task(registry.refresh()) for registry in named]
-            await asyncio.wait(first, timeout=FIRST_RESOLUTION_SECONDS)
-            self._tasks = first + [self._loop.create_task(registry.run()) for registry in named]
+        self._tasks = [self._loop.create_task(registry.run()) for registry in named]
+        try:
+            async with asyncio.timeout(FIRST_RESOLUTION_SECONDS):
+                for registry in named:
+                    await registry.asked.wait()
+        except TimeoutError:
+            log.warning("%s; starting without", self._seen()[1])
 
     async def close(self) -> None:
         for task in self._tasks:

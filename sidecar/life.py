@@ -2,7 +2,11 @@
 
 SIGTERM begins a drain, second by second: first we are not ready but accept as before, so that whoever watches readiness
 sends no more (``drain.delay``); then inbound finishes what runs and takes nothing new; then outbound serves the
-application until it is idle. All of it within ``delay`` + ``grace``. SIGINT skips the first part, a second signal the rest.
+application until it is idle. All of it within ``delay`` + ``grace``. SIGINT skips the first part, a second signal all.
+
+A connection that seems idle may have a request on its way, and closing it would lose that request. So none is closed
+the moment a drain gets to it: for ``LAST_REQUEST_SECONDS`` it may bring one more, whose response says that it is the
+last. Nor is a request over when its response is written: it is when the peer has taken the last byte.
 """
 
 from __future__ import annotations
@@ -19,10 +23,12 @@ import uvloop
 from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config
-from sidecar.routing.plan import Direction
+from sidecar.proxy.listener import Listener
 
 QUIET_SECONDS = 1.0
 """How long nothing may have begun for outbound to count as idle."""
+LAST_REQUEST_SECONDS = 1.0
+"""How long an idle connection may still bring a request while inbound drains."""
 POLL_SECONDS = 0.05
 
 log = logging.getLogger("sidecar")
@@ -69,6 +75,8 @@ async def _live(config: Config) -> int:
         await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
         if second.done():
             log.warning("%s: ending at once", second.result().name)
+        else:
+            drain.result()
         second.cancel()
         drain.cancel()
     finally:
@@ -93,19 +101,38 @@ async def _drain(sidecar: Sidecar, clock: Clock, delay: float) -> None:
     end = clock.now() + delay + sidecar.config.drain.grace
     await asyncio.sleep(delay)
     inbound = sidecar.listeners.get("inbound")
+    outbound = sidecar.listeners.get("outbound")
     if inbound is not None:
-        inbound.drain()
-        while sidecar.in_flight(Direction.INBOUND) and clock.now() < end:
-            await asyncio.sleep(POLL_SECONDS)
-    begun = sidecar.begun(Direction.OUTBOUND)
-    quiet_since = clock.now()
-    while clock.now() < min(end, quiet_since + QUIET_SECONDS) or (
-        sidecar.in_flight(Direction.OUTBOUND) and clock.now() < end
-    ):
-        await asyncio.sleep(POLL_SECONDS)
-        if sidecar.begun(Direction.OUTBOUND) != begun:
-            begun = sidecar.begun(Direction.OUTBOUND)
-            quiet_since = clock.now()
-    left = sidecar.in_flight(Direction.INBOUND) + sidecar.in_flight(Direction.OUTBOUND)
+        await _finish(inbound, clock, end)
+    if outbound is not None:
+        await _serve_until_quiet(sidecar, outbound, clock, end)
+    left = sum(listener.owing() for listener in (inbound, outbound) if listener is not None)
     if left:
         log.warning("%d requests did not end in time and are cut off", left)
+
+
+async def _finish(listener: Listener, clock: Clock, end: float) -> None:
+    """Takes no new connection, and lets those that stand have their answers."""
+    listener.closing = True
+    listener.accepting = False
+    patience = min(end, clock.now() + LAST_REQUEST_SECONDS)
+    while listener.connections and clock.now() < patience:
+        await asyncio.sleep(POLL_SECONDS)
+    listener.close_idle()
+    while listener.owing() and clock.now() < end:
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _serve_until_quiet(sidecar: Sidecar, outbound: Listener, clock: Clock, end: float) -> None:
+    """Serves the application until it asks for nothing more, or until ``end``.
+
+    It may connect as often as it likes, but no connection is kept: it never finds one closed that it counts on.
+    """
+    outbound.closing = True
+    begun = sidecar.begun_outbound()
+    quiet_since = clock.now()
+    while clock.now() < end and (outbound.owing() or clock.now() < quiet_since + QUIET_SECONDS):
+        await asyncio.sleep(POLL_SECONDS)
+        if sidecar.begun_outbound() != begun:
+            begun = sidecar.begun_outbound()
+            quiet_since = clock.now()

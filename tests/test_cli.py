@@ -40,8 +40,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 def take_place_of_app(monkeypatch: pytest.MonkeyPatch, run: Callable[[Config], int]) -> None:
     double = SimpleNamespace(run=run)
-    monkeypatch.setitem(sys.modules, "sidecar.app", double)
-    monkeypatch.setattr(sidecar, "app", double, raising=False)
+    monkeypatch.setitem(sys.modules, "sidecar.life", double)
+    monkeypatch.setattr(sidecar, "life", double, raising=False)
 
 
 def test_the_version_is_the_package_s() -> None:

@@ -95,9 +95,6 @@ class Probes:
             return reply, None
         reply, pieces = page()
         reply.fields.append((b"x-request-id", request_id))
-        if pieces is not None and head.method == b"HEAD":
-            # Pieces are sent whatever the method is, and after a HEAD they would be read as the next response.
-            return Reply(reply.status, reply.fields, b""), None
         return reply, pieces
 
     def _refusal(self, failure: Failure, detail: str, request_id: bytes) -> Reply:

@@ -126,6 +126,7 @@ def _pieces(growing: Iterable[Metric]) -> Iterator[bytes]:
 
 def _text(family: Metric, announced: bool) -> bytes:
     text = generate_latest(_Portion(family))
+    family.samples.clear()
     # HELP and TYPE are one line each, and may stand only once.
     return text.split(b"\n", 2)[2] if announced else text
 

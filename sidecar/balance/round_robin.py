@@ -30,6 +30,8 @@ class RoundRobin:
         """See ``Balancer``."""
         if endpoints is not self._known:
             self._meet(endpoints)
+        if tried:
+            return self._other(endpoints, now, tried)
         if self._gained:
             choice = self._smooth(endpoints)
             if fit(choice, now, tried):
@@ -39,28 +41,32 @@ class RoundRobin:
             return self._smooth(choices) if choices else None
         count = len(endpoints)
         position = self._last
-        # hot: nothing was tried, and nothing speaks against the next one.
-        following = position + 1 if position + 1 < count else 0
-        if not tried and count:
-            endpoint = endpoints[following]
-            breaker = endpoint.breaker
-            if endpoint.not_before <= now and endpoint.weight and (breaker is None or not breaker.state):
-                self._last = following
-                return endpoint
         for _ in range(count):
             position += 1
             if position >= count:
                 position = 0
-            if fit(endpoints[position], now, tried):
+            endpoint = endpoints[position]
+            breaker = endpoint.breaker
+            # hot: what ``fit`` asks, without the calls.
+            if (
+                endpoint.not_before <= now
+                and endpoint.weight
+                and (breaker is None or breaker.state == 0 or breaker.admits(now))
+            ):
                 # Remembering where it was found, not where it began, keeps the neighbour of an open endpoint from
                 # getting the share of both.
                 self._last = position
-                return endpoints[position]
+                return endpoint
         choices = candidates(endpoints, now, tried)
-        if not choices:
-            return None
-        self._last = (self._last + 1) % count
-        return choices[self._last % len(choices)]
+        return choices[0] if choices else None
+
+    def _other(self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint]) -> Endpoint | None:
+        """For a retry: any of the rest, by weight. The rotation stands still: a retry that took the turn of a first
+        attempt would, with one bad endpoint of two, send every first attempt to the bad one."""
+        choices = candidates(endpoints, now, tried)
+        if len(choices) < 2:
+            return choices[0] if choices else None
+        return self._random.choices(choices, [endpoint.weight for endpoint in choices])[0]
 
     def _meet(self, endpoints: Sequence[Endpoint]) -> None:
         if not self._known:

@@ -1,7 +1,8 @@
 """The registry that is written in the configuration: addresses as they stand, host names resolved again and again.
 
 A name becomes one endpoint for each of its addresses (of one family, IPv4 where there is any: the same server behind
-two families would count twice). A resolution that fails changes nothing: the last good set stays, however long it takes.
+two families would count twice). A resolution that fails or finds nothing changes nothing: the last good set stays,
+however long it takes. Names do not wait for each other: each is published as soon as it is known.
 """
 
 from __future__ import annotations
@@ -66,15 +67,18 @@ class StaticRegistry:
         self._known: dict[str, list[str]] = {}
         self._endpoints: dict[tuple[str, int, int, str], Endpoint] = {}
         self._published: list[Endpoint] | None = None
+        self._names = {one.host: one.port for one in written if self._resolves(one)}
+        self.asked = asyncio.Event()
+        """Set when every name has been asked for once, whatever came of it."""
 
     @property
     def has_names(self) -> bool:
-        return any(self._resolves(one) for one in self._written)
+        return bool(self._names)
 
     @property
     def complete(self) -> bool:
         """Whether every name has been resolved at least once."""
-        return all(one.host in self._known for one in self._written if self._resolves(one))
+        return self._names.keys() <= self._known.keys()
 
     @staticmethod
     def _resolves(one: Written) -> bool:
@@ -82,18 +86,22 @@ class StaticRegistry:
         return one.host != "localhost" and not _is_address(one.host)
 
     async def refresh(self) -> None:
-        """Resolves every name once and publishes the set if it changed."""
-        for one in self._written:
-            if self._resolves(one):
-                try:
-                    addresses = sorted(await self._resolve(one.host, one.port))[:MAX_ADDRESSES]
-                except OSError as error:
-                    kept = "keeping its last addresses" if one.host in self._known else "it has no endpoints until then"
-                    log.warning("%s cannot be resolved (%s); %s, trying again", one.host, error, kept)
-                else:
-                    if addresses:
-                        self._known[one.host] = addresses
-        self.publish()
+        """Resolves every name once, all of them at the same time, and publishes what is news."""
+        await asyncio.gather(*(self._look_up(host, port) for host, port in self._names.items()))
+        self.asked.set()
+
+    async def _look_up(self, host: str, port: int) -> None:
+        why = "there is no address"
+        try:
+            addresses = sorted(await self._resolve(host, port))[:MAX_ADDRESSES]
+        except (OSError, UnicodeError) as error:
+            addresses, why = [], str(error)
+        if addresses:
+            self._known[host] = addresses
+            self.publish()
+        else:
+            kept = "keeping its last addresses" if host in self._known else "it has no endpoints until then"
+            log.warning("%s cannot be resolved (%s); %s, trying again", host, why, kept)
 
     def publish(self) -> None:
         """Publishes what is known, if that is news."""

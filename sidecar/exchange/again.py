@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.errors import Failure
+from sidecar.exchange.replies import nobody
 from sidecar.exchange.seams import Upstream
 from sidecar.http.h1.response import ResponseHead
-from sidecar.resilience.retry import UNPROCESSED, parse_retry_after
+from sidecar.resilience.retry import IDEMPOTENT, UNPROCESSED, parse_retry_after
 
 if TYPE_CHECKING:
     from sidecar.exchange.machine import Exchange
@@ -19,10 +20,16 @@ Answer = tuple[ResponseHead, bytes, bool] | tuple[Failure, str]
 UNPROCESSED_REASONS = frozenset((b"draining", b"overloaded"))
 
 
+def repeatable(exchange: Exchange) -> bool:
+    """Whether doing it twice is the same as doing it once, by its method or by its caller's word."""
+    head = exchange.head
+    return head.method in IDEMPOTENT or b"idempotency-key" in head.specials
+
+
 def lost_the_race(exchange: Exchange, upstream: Upstream) -> bool:
     """Whether the endpoint closed an idle connection just as we used it: nobody's failure, and sent again once."""
     unheard = upstream.reused and upstream.silent and not exchange.resent
-    return unheard and exchange.kept is not None and exchange.repeatable()
+    return unheard and exchange.kept is not None and repeatable(exchange)
 
 
 def after_failure(exchange: Exchange, failure: Failure, now: float) -> float | None:
@@ -52,7 +59,7 @@ def _affordable(exchange: Exchange, unprocessed: bool, cause: str, now: float) -
     retry = plan.retry
     if retry is None or exchange.retries >= retry.max_retries or exchange.kept is None:
         return None
-    if not unprocessed and not exchange.repeatable():
+    if not unprocessed and not repeatable(exchange):
         return None
     endpoint = exchange.endpoint
     if endpoint not in exchange.tried:
@@ -66,3 +73,17 @@ def _affordable(exchange: Exchange, unprocessed: bool, cause: str, now: float) -
         return None
     plan.stats.retried(cause)
     return at
+
+
+def answer_held(exchange: Exchange, now: float) -> None:
+    """Nobody can be asked: the last attempt's answer is the answer, unchanged, if there was one."""
+    held = exchange.held
+    if held is None:
+        exchange.fail(*nobody(exchange.plan.service, now))
+    elif len(held) == 2:
+        exchange.fail(*held)
+    else:
+        exchange.endpoint.in_flight += 1  # The response that was put off is being passed on after all.
+        if exchange.upstream is not None:
+            exchange.upstream.resume_reading()
+        exchange.respond(*held, now)

@@ -43,6 +43,8 @@ class LocalExchange:
         reply, self._pieces = self._handler(self._head)
         self._downstream.reply(reply)
         if self._pieces is not None:
+            if self._head.method == b"HEAD":
+                self._pieces = iter(())
             self._slice()
 
     def _slice(self) -> None:

@@ -17,85 +17,40 @@ runs), the machine stops in a state and is entered again at that state by whoeve
 | respond | downstream                    | from here a failure can only break off                                    |
 | finish  | record, limits                | exactly once, on every path                                               |
 
-Failures are values: ``_fail`` answers them, ``_finish`` records them.
+Failures are values: ``fail`` answers them, ``finish`` records them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from sidecar.clock import Clock
 from sidecar.errors import Failure
-from sidecar.exchange import again
+from sidecar.exchange import again, blame, filtering, waiting
 from sidecar.exchange.labels import Labels
-from sidecar.exchange.replies import error_reply, nobody, unrouted
-from sidecar.exchange.seams import Downstream, Freshness, Pool, Upstream
-from sidecar.filters import PAUSE, Reply, RequestView
+from sidecar.exchange.replies import error_reply, unrouted
+from sidecar.exchange.scope import Scope
+from sidecar.exchange.seams import Downstream, Freshness, Upstream
+from sidecar.exchange.states import BACKING_OFF, CONNECTING, FINISHED, NEW, RESPONDING, SENDING
+from sidecar.filters import Reply
 from sidecar.http.h1.request import RequestHead
 from sidecar.http.h1.response import ResponseHead
 from sidecar.model import Endpoint
 from sidecar.resilience.breaker import Breaker
 from sidecar.resilience.deadline import earliest
-from sidecar.resilience.outcome import Outcome, classify, is_failure_status
+from sidecar.resilience.outcome import Outcome, is_failure_status
 from sidecar.resilience.retry import IDEMPOTENT
 from sidecar.routing.plan import Direction, RoutePlan
-from sidecar.telemetry.stats import Stats
-from sidecar.telemetry.trace import Tracer
 
 REPLAY_BYTES: Final = 65536
 """How much of a request body is kept so that another attempt can send it, and so that a connection can be waited for."""
 
-NEW: Final = 0
-PAUSED: Final = 1
-CONNECTING: Final = 2
-SENDING: Final = 3
-BACKING_OFF: Final = 4
-RESPONDING: Final = 5
-FINISHED: Final = 6
-
 ANY: Final = Freshness.ANY
 SURE: Final = Freshness.SURE
 
-TRANSITIONS: Final = {
-    NEW: {PAUSED, CONNECTING, FINISHED},
-    PAUSED: {PAUSED, CONNECTING, FINISHED},
-    CONNECTING: {SENDING, BACKING_OFF, FINISHED},
-    SENDING: {CONNECTING, BACKING_OFF, RESPONDING, FINISHED},
-    BACKING_OFF: {CONNECTING, RESPONDING, FINISHED},
-    RESPONDING: {FINISHED},
-    FINISHED: set(),
-}
-"""Which state may follow which; the tests check every assignment against it."""
-
-
-class Scope:
-    """What all exchanges of one listener share. ``source`` is what its replies call themselves."""
-
-    __slots__ = ("clock", "pool", "route", "source", "tracer", "unrouted")
-
-    def __init__(
-        self,
-        route: Callable[[RequestHead], RoutePlan | Failure],
-        pool: Pool,
-        tracer: Tracer,
-        clock: Clock,
-        unrouted: Stats,
-        source: str,
-    ) -> None:
-        self.route = route
-        """The routing table's answer; a reload replaces it, running exchanges keep their plan."""
-        self.pool = pool
-        self.tracer = tracer
-        self.clock = clock
-        self.unrouted = unrouted
-        """Counts what never got a plan."""
-        self.source = source
-
 
 class Exchange:
-    """One request and its response, from ``start`` to ``_finish``."""
+    """One request and its response, from ``start`` to ``finish``."""
 
     __slots__ = (
         "attempt", "began", "blamed", "complete", "deadline", "downstream", "endpoint", "head", "held", "kept", "labels",
@@ -123,6 +78,8 @@ class Exchange:
         self.retries = 0
         self.resent = False
         self.trailers = b""
+        self.unsent = 0
+        """What a slow peer had not taken when it was last looked at."""
         self.held: again.Answer | None = None
         """While BACKING_OFF: the answer, should no other be had."""
 
@@ -149,50 +106,30 @@ class Exchange:
             deadline = earliest(now, plan.timeout, labels.timeout_ms)
         self.deadline = deadline
         if deadline <= now:
-            self._fail(Failure.DEADLINE_EXCEEDED, "the caller's deadline had passed when the request came")
+            self.fail(Failure.DEADLINE_EXCEEDED, "the caller's deadline had passed when the request came")
             return
-        self.timer.set(deadline if end else min(deadline, now + plan.stall_timeout))
+        self.timer.set(deadline)
         if limits.in_flight > limits.settings.max_requests:
             detail = f"{limits.settings.max_requests} requests to {plan.service.name} are in flight already"
-            self._fail(Failure.OVERLOADED, detail, 1.0)
+            self.fail(Failure.OVERLOADED, detail, 1.0)
         elif plan.filters:
             self.step = 0
-            self.resume(None)
+            filtering.go_on(self, None)
         else:
-            self._attempt(now)
+            self.begin_attempt(now)
 
     def resume(self, reply: Reply | None) -> None:
-        """Asks the filters that are left; one that paused calls it with its verdict."""
-        if self.state == FINISHED:
-            return
-        filters = self.plan.filters
-        view = RequestView(self.head, self.resume)
-        while reply is None and self.step < len(filters):
-            ask = filters[self.step]
-            self.step += 1
-            try:
-                verdict = ask(view)
-            except Exception as error:
-                self._fail(Failure.FILTER_FAILED, f"filter {self.step} raised {type(error).__name__}")
-                return
-            if verdict is PAUSE:
-                self.state = PAUSED
-                return
-            reply = verdict
-        if reply is None:
-            self._attempt(self.scope.clock.now())
-        else:
-            self._finish(reply.status, "", self.scope.clock.now())
-            self.downstream.reply(reply)
+        """A filter that paused has its verdict."""
+        filtering.go_on(self, reply)
 
     # pick, connect, send
 
-    def _attempt(self, now: float) -> None:
+    def begin_attempt(self, now: float) -> None:
         plan = self.plan
         service = plan.service
         endpoint = service.balancer.pick(service.endpoints, now, self.tried)
         if endpoint is None:
-            self._no_endpoint(now)
+            again.answer_held(self, now)
             return
         if self.held is not None:
             self.held = None
@@ -209,7 +146,7 @@ class Exchange:
         self.attempt += 1
         endpoint.in_flight += 1
         self.began = now
-        freshness = ANY if self.head.method in IDEMPOTENT or self.repeatable() else SURE
+        freshness = ANY if self.head.method in IDEMPOTENT or again.repeatable(self) else SURE
         self.state = CONNECTING
         upstream = self.scope.pool.check_out(endpoint, self, freshness, service.dial)
         if upstream is not None:
@@ -224,11 +161,11 @@ class Exchange:
         limits = service.limits
         limits.pending += 1
         if limits.pending > limits.settings.max_pending:
-            self._give_up(Outcome.IGNORED, now)
+            self.give_up(Outcome.IGNORED, now)
             detail = f"{limits.settings.max_pending} requests wait for a connection to {service.name} already"
-            self._fail(Failure.OVERLOADED, detail, 1.0)
+            self.fail(Failure.OVERLOADED, detail, 1.0)
         else:
-            self.timer.set(self._due(now))
+            self.timer.set(waiting.due(self, now))
 
     def connected(self, upstream: Upstream) -> None:
         self.plan.service.limits.pending -= 1
@@ -239,7 +176,7 @@ class Exchange:
         plan.service.limits.pending -= 1
         if failure is Failure.CONNECT_FAILED:
             failure = plan.connect_failure
-        self._attempt_failed(failure, detail, self.scope.clock.now())
+        self.attempt_failed(failure, detail, self.scope.clock.now())
 
     def _send(self, upstream: Upstream, now: float) -> None:
         plan = self.plan
@@ -252,7 +189,7 @@ class Exchange:
         lines = labels.lines(plan, self.scope.tracer.span(), self.deadline, now, self.attempt)
         dropped = plan.dropped if labels.misleading is None else plan.dropped | labels.misleading
         if plan.attempt_timeout != inf or not self.complete:
-            self.timer.set(self._due(now))
+            self.timer.set(waiting.due(self, now))
         raw = head.render(dropped, lines, self.downstream.peer_trusted)
         upstream.send(raw, head.length is None, kept, self.complete, self.trailers)
         if not self.complete:
@@ -266,7 +203,7 @@ class Exchange:
             if kept is not None:
                 self.kept = kept + data if len(kept) + len(data) <= REPLAY_BYTES else None
             self.upstream.send_body(data)
-            self.timer.set(self._due(self.scope.clock.now()))
+            self.timer.set(waiting.due(self, self.scope.clock.now()))
         elif kept is not None:
             self.kept = kept + data
             if len(kept) + len(data) > REPLAY_BYTES:
@@ -277,18 +214,18 @@ class Exchange:
         self.trailers = trailers
         if self.upstream is not None and self.state != BACKING_OFF:
             self.upstream.end_body(trailers)
-            self.timer.set(self._due(self.scope.clock.now()))
+            self.timer.set(waiting.due(self, self.scope.clock.now()))
 
     def request_broken(self, failure: Failure, detail: str) -> None:
         """The rest of the request cannot be read: no endpoint may take what it has for the whole."""
-        self._give_up(Outcome.IGNORED, self.scope.clock.now())
-        self._fail(failure, detail)
+        self.give_up(Outcome.IGNORED, self.scope.clock.now())
+        self.fail(failure, detail)
 
     def caller_left(self) -> None:
         """Downstream ended before its response was complete: nobody is there to be answered."""
         now = self.scope.clock.now()
-        self._give_up(self._outcome(Failure.CLIENT_GONE, now), now)
-        self._finish(Failure.CLIENT_GONE.status, Failure.CLIENT_GONE.reason, now)
+        self.give_up(blame.outcome(self, Failure.CLIENT_GONE, now), now)
+        self.finish(Failure.CLIENT_GONE.status, Failure.CLIENT_GONE.reason, now)
 
     def upstream_full(self) -> None:
         """The endpoint does not take what we hold: read no more of the request."""
@@ -310,7 +247,7 @@ class Exchange:
         if end:
             self.upstream = None
         if head.status >= 500 and is_failure_status(head.status):
-            self._report(Outcome.FAILURE, now)
+            blame.report(self, Outcome.FAILURE, now)
             at = again.after_response(self, head, now)
             if at is not None:
                 self._back_off(at, (head, body, end))
@@ -321,7 +258,7 @@ class Exchange:
             breaker = self.endpoint.breaker
             if breaker is not None:
                 breaker.success(now, self.ticket)
-        self._respond(head, body, end, now)
+        self.respond(head, body, end, now)
 
     def upstream_failed(self, failure: Failure, detail: str) -> None:
         """The connection is gone, or what came on it cannot be believed."""
@@ -331,28 +268,23 @@ class Exchange:
         if self.state == BACKING_OFF:
             self.held = (failure, detail)
         elif self.state == RESPONDING:
-            self._give_up(Outcome.FAILURE, now)
-            self._fail(failure, detail)
+            self.give_up(Outcome.FAILURE, now)
+            self.fail(failure, detail)
         elif upstream is not None and again.lost_the_race(self, upstream):
             self.resent = True
             self.state = CONNECTING
             self.scope.pool.check_out(self.endpoint, self, Freshness.NEW, self.plan.service.dial)
             self._wait(now)
         else:
-            self._attempt_failed(failure, detail, now)
+            self.attempt_failed(failure, detail, now)
 
-    def repeatable(self) -> bool:
-        """Whether doing it twice is the same as doing it once, by its method or by its caller's word."""
-        head = self.head
-        return head.method in IDEMPOTENT or b"idempotency-key" in head.specials
-
-    def _attempt_failed(self, failure: Failure, detail: str, now: float) -> None:
-        self._report(self._outcome(failure, now), now)
+    def attempt_failed(self, failure: Failure, detail: str, now: float) -> None:
+        blame.report(self, blame.outcome(self, failure, now), now)
         at = again.after_failure(self, failure, now)
         if at is not None:
             self._back_off(at, (failure, detail))
         else:
-            self._fail(failure, detail)
+            self.fail(failure, detail)
 
     def _back_off(self, at: float, held: again.Answer) -> None:
         self.endpoint.in_flight -= 1
@@ -361,40 +293,27 @@ class Exchange:
         self.state = BACKING_OFF
         self.timer.set(at)
 
-    def _no_endpoint(self, now: float) -> None:
-        held = self.held
-        if held is None:
-            self._fail(*nobody(self.plan.service, now))
-        elif len(held) == 2:
-            self._fail(*held)
-        else:
-            self.endpoint.in_flight += 1
-            if self.upstream is not None:
-                self.upstream.resume_reading()
-            self._respond(*held, now)
-
     # respond
 
-    def _respond(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
+    def respond(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
         lines = b"" if b"x-request-id" in head.specials else b"x-request-id: %b\r\n" % self.labels.request_id
         own_reasons = self.plan.direction is not Direction.INBOUND
         self.kept = None
         self.state = RESPONDING
         if end:
             # Finished first: once it is written, the connection's next request may begin at once.
-            self._finish(head.status, "", now)
+            self.finish(head.status, "", now)
         else:
             self.status = head.status
             self.sized = head.length is not None
-            self.unsent = 0
-            self.timer.set(self._due(now))
+            self.timer.set(waiting.due(self, now))
         self.downstream.respond(head, own_reasons, lines, body, end)
 
     def response_body(self, data: bytes) -> None:
         held = self.held
         if self.state == RESPONDING:
             self.downstream.send_body(data)
-            self.timer.set(self._due(self.scope.clock.now()))
+            self.timer.set(waiting.due(self, self.scope.clock.now()))
         elif held is not None and len(held) == 3:
             self.held = (held[0], held[1] + data, False)
 
@@ -402,7 +321,7 @@ class Exchange:
         held = self.held
         self.upstream = None
         if self.state == RESPONDING:
-            self._finish(self.status, "", self.scope.clock.now())
+            self.finish(self.status, "", self.scope.clock.now())
             self.downstream.end_body(trailers)
         elif held is not None and len(held) == 3:
             self.held = (held[0], held[1], True)
@@ -416,72 +335,12 @@ class Exchange:
         if self.upstream is not None:
             self.upstream.resume_reading()
 
-    # time
-
-    def _due(self, now: float) -> float:
-        """When silence becomes something to act upon."""
-        plan = self.plan
-        if self.state == RESPONDING:
-            owed = self.sized or not self.complete or self.downstream.unsent() > 0
-            return now + (plan.stall_timeout if owed else plan.idle_timeout)
-        due = self.deadline
-        if not self.complete:
-            due = min(due, now + plan.stall_timeout)
-        if self.state == SENDING:
-            due = min(due, self.began + plan.attempt_timeout)
-        return due
-
     def on_timer(self, now: float) -> None:
-        state = self.state
-        if state == BACKING_OFF:
-            self._attempt(now)
-        elif state == RESPONDING:
-            self._stalled(now)
-        elif not self.complete:
-            self._give_up(Outcome.IGNORED, now)
-            self._fail(Failure.CLIENT_TIMEOUT, "the request's body did not come in time")
-        elif now >= self.deadline:
-            self._give_up(self._outcome(Failure.DEADLINE_EXCEEDED, now), now)
-            self._fail(Failure.DEADLINE_EXCEEDED, f"no response within {now - self.started:.3f} s")
-        else:
-            if self.upstream is not None:
-                self.upstream.cancel()
-            detail = f"{self.endpoint.label} did not answer within the attempt's {self.plan.attempt_timeout:g} s"
-            self._attempt_failed(Failure.DEADLINE_EXCEEDED, detail, now)
-
-    def _stalled(self, now: float) -> None:
-        unsent = self.downstream.unsent()
-        if 0 < unsent != self.unsent:
-            # The caller takes little, but it takes it: the buffer has changed since it was looked at.
-            self.unsent = unsent
-            self.timer.set(now + self.plan.stall_timeout)
-            return
-        self._give_up(Outcome.IGNORED if unsent or not self.complete else Outcome.FAILURE, now)
-        self._fail(Failure.STALLED, "the transfer stood still")
+        waiting.on_timer(self, now)
 
     # ends
 
-    def _outcome(self, failure: Failure, now: float) -> Outcome:
-        """What an attempt without a response says of its endpoint."""
-        if self.state != CONNECTING and self.state != SENDING:
-            return Outcome.IGNORED
-        plan = self.plan
-        callers = plan.timeout is None or self.deadline < self.started + plan.timeout
-        return classify(failure, now - self.began, plan.slow, callers)
-
-    def _report(self, outcome: Outcome, now: float) -> None:
-        """Tells the endpoint's breaker how the attempt went."""
-        endpoint = self.endpoint
-        breaker = endpoint.breaker
-        if breaker is None:
-            return
-        if outcome is Outcome.FAILURE and endpoint not in self.blamed:
-            self.blamed += (endpoint,)
-            breaker.failure(now, self.ticket)
-        elif self.state != RESPONDING:
-            breaker.ignored(now, self.ticket)
-
-    def _give_up(self, outcome: Outcome, now: float) -> None:
+    def give_up(self, outcome: Outcome, now: float) -> None:
         """Cancels what runs. ``outcome``: what that says of the endpoint, which has been told already if it responded."""
         state = self.state
         if state == CONNECTING:
@@ -491,13 +350,13 @@ class Exchange:
             self.upstream.cancel()
             self.upstream = None
         if state == CONNECTING or state == SENDING or (state == RESPONDING and outcome is Outcome.FAILURE):
-            self._report(outcome, now)
+            blame.report(self, outcome, now)
 
-    def _fail(self, failure: Failure, detail: str, retry_after: float | None = None) -> None:
+    def fail(self, failure: Failure, detail: str, retry_after: float | None = None) -> None:
         """Answers with a reason, or breaks the response off if it has begun."""
         downstream = self.downstream
         responding = self.state == RESPONDING
-        self._finish(self.status if responding else failure.status, failure.reason, self.scope.clock.now())
+        self.finish(self.status if responding else failure.status, failure.reason, self.scope.clock.now())
         if responding:
             downstream.abort()
             return
@@ -515,7 +374,7 @@ class Exchange:
         detail = unrouted(failure, self.head)
         self.downstream.reply(error_reply(failure, detail, scope.source, self.labels.request_id, scope.clock.wall()))
 
-    def _finish(self, status: int, reason: str, now: float) -> None:
+    def finish(self, status: int, reason: str, now: float) -> None:
         """Records the exchange and gives back what it holds; the one end of every path."""
         state = self.state
         if state == FINISHED:

@@ -19,3 +19,8 @@ class Reply:
         self.status = status
         self.fields = fields
         self.body = body
+
+    def render(self, lines: bytes) -> bytes:
+        """The head in HTTP/1, with ``lines`` for framing and connection."""
+        fields = b"".join(b"%b: %b\r\n" % field for field in self.fields)
+        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (self.status, PHRASES.get(self.status, b""), fields, lines)

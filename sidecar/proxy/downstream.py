@@ -10,15 +10,16 @@ import asyncio
 import logging
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
+from sidecar.exchange.seams import Answering
 from sidecar.http.h1.body import ChunkedReader, LengthReader, Reader, chunk, last_chunk
 from sidecar.http.h1.refuse import check_partial
 from sidecar.http.h1.request import RequestHead, parse
 from sidecar.http.h1.response import ResponseHead
 from sidecar.http.head import Refused
-from sidecar.http.reply import PHRASES, Reply
+from sidecar.http.reply import Reply
 from sidecar.proxy.upstream import JOIN_BYTES
 
 if TYPE_CHECKING:
@@ -33,10 +34,8 @@ DISCARDING: Final = 4  # It was answered before all of it had come; the rest is 
 LINGERING: Final = 5  # We have closed our side; the peer's bytes are thrown away so that no reset destroys our answer.
 CLOSED: Final = 6
 
-PIPELINE_BYTES: Final = 65536
-"""How much of later requests is held while one is answered."""
-DISCARD_BYTES: Final = 65536
-"""How much of an unread request body is thrown away to keep its connection."""
+HELD_BYTES: Final = 65536
+"""How much of later requests is held while one is answered, and how much of an unread body may come to be thrown away."""
 LINGER_SECONDS: Final = 2.0
 # How a response's end is told.
 LENGTH: Final = 0
@@ -44,19 +43,6 @@ CHUNKED: Final = 1
 CLOSE: Final = 2
 
 log = logging.getLogger("sidecar.downstream")
-
-
-class Answering(Protocol):
-    """Whoever answers a request."""
-
-    def start(self, body: bytes, end: bool) -> None: ...
-    def request_body(self, data: bytes) -> None: ...
-    def request_end(self, trailers: bytes) -> None: ...
-    def request_broken(self, failure: Failure, detail: str) -> None: ...
-    def caller_left(self) -> None: ...
-    def downstream_full(self) -> None: ...
-    def downstream_drained(self) -> None: ...
-    def on_timer(self, now: float) -> None: ...
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -147,7 +133,7 @@ class DownstreamConnection(asyncio.Protocol):
                 self._end_of(reader)
             if self.state == BEGINNING:
                 self.state = ACTIVE
-                if len(self._buffer) > PIPELINE_BYTES:
+                if len(self._buffer) > HELD_BYTES:
                     self.pause_reading()
             if self.state != IDLE:
                 return
@@ -182,7 +168,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _hold(self, data: bytes) -> None:
         self._buffer += data
-        if len(self._buffer) > PIPELINE_BYTES:
+        if len(self._buffer) > HELD_BYTES:
             self.pause_reading()
 
     def _body(self, reader: Reader, data: bytes) -> None:
@@ -241,10 +227,8 @@ class DownstreamConnection(asyncio.Protocol):
                 self._framing = CLOSE
                 keep = False
         self._keep = keep
-        if not keep:
-            lines += b"connection: close\r\n"
-        elif not request.version_11:
-            lines += b"connection: keep-alive\r\n"
+        if not keep or not request.version_11:
+            lines += self._connection_line(keep, request.version_11)
         raw = head.render(own_reasons, lines)
         if len(body) <= JOIN_BYTES:
             self._transport.write(raw + body if body else raw)
@@ -263,29 +247,32 @@ class DownstreamConnection(asyncio.Protocol):
 
     def reply(self, reply: Reply) -> None:
         request = self._request
-        self._keep = request is not None and self._may_keep(request)
-        self._framing = LENGTH
-        lines = [b"HTTP/1.1 %d %b\r\n" % (reply.status, PHRASES.get(reply.status, b""))]
-        lines += [b"%b: %b\r\n" % field for field in reply.fields]
         body = reply.body
+        to_head = request is not None and request.method == b"HEAD"
+        version_11 = request is not None and request.version_11
+        keep = request is not None and self._may_keep(request)
+        self._framing = LENGTH
         if body is not None:
-            lines.append(b"content-length: %d\r\n" % len(body))
-        elif request is not None and request.version_11:
-            self._framing = CHUNKED
-            lines.append(b"transfer-encoding: chunked\r\n")
+            lines = b"content-length: %d\r\n" % len(body)
+        elif version_11:
+            self._framing = LENGTH if to_head else CHUNKED
+            lines = b"transfer-encoding: chunked\r\n"
         else:
             self._framing = CLOSE
-            self._keep = False
-        if not self._keep:
-            lines.append(b"connection: close\r\n")
-        elif request is not None and not request.version_11:
-            lines.append(b"connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        if body is not None and not (request is not None and request.method == b"HEAD"):
-            lines.append(body)
-        self._transport.write(b"".join(lines))
+            keep = False
+            lines = b""
+        self._keep = keep
+        raw = reply.render(lines + self._connection_line(keep, version_11))
+        self._transport.write(raw + body if body and not to_head else raw)
         if body is not None:
             self._responded()
+
+    @staticmethod
+    def _connection_line(keep: bool, version_11: bool) -> bytes:
+        """What has to be said because the version does not imply it."""
+        if not keep:
+            return b"connection: close\r\n"
+        return b"" if version_11 else b"connection: keep-alive\r\n"
 
     def _may_keep(self, request: RequestHead) -> bool:
         """Whether another request may come on this connection after the response that is about to be written."""
@@ -295,7 +282,7 @@ class DownstreamConnection(asyncio.Protocol):
         if reader is None or reader.done:
             return True
         # A client that waits for 100 (Continue) may never send the body that we would wait for.
-        return isinstance(reader, LengthReader) and reader.left <= DISCARD_BYTES and not request.expects_continue
+        return isinstance(reader, LengthReader) and reader.left <= HELD_BYTES and not request.expects_continue
 
     def _responded(self) -> None:
         """The response is written: on to the next request, or to the end."""

@@ -1,7 +1,7 @@
 """A bound address and the connections that came in on it.
 
-What a connection does with a request is the listener's ``begin``: for *inbound* and *outbound* an exchange, for *probes* a
-local handler. All three are the same protocol.
+What a connection does with a request is the listener's ``begin``: for *inbound* and *outbound* an exchange, for
+*probes* a local handler. All three are the same protocol.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from collections.abc import Callable, Sequence
 from sidecar.clock import Clock
 from sidecar.errors import Failure
 from sidecar.exchange.replies import error_reply
+from sidecar.exchange.seams import Answering
 from sidecar.http.h1.request import RequestHead
 from sidecar.http.head import Refused, Settings
 from sidecar.http.reply import Reply
-from sidecar.proxy.downstream import Answering, DownstreamConnection
+from sidecar.proxy.downstream import IDLE, LINGERING, DownstreamConnection
 from sidecar.telemetry.stats import Stats
 from sidecar.timing.wheel import Wheel
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 BACKLOG = 1024
+TOLD_WHY = 32
+"""How many connections beyond the limit are told so; further ones are closed without a word, for each one that is told
+keeps its file descriptor until its peer has read the answer."""
 
 
 class Listener:
@@ -29,8 +33,8 @@ class Listener:
     client was; ``None`` trusts all of them (the local application)."""
 
     __slots__ = (
-        "_max_connections", "_new_request_id", "_server", "_source", "_trusted", "accepting", "address", "begin", "clock", "closing",
-        "connections", "limits", "name", "unrouted", "wheel",
+        "_max_connections", "_new_request_id", "_server", "_source", "_trusted", "accepting", "address", "begin",
+        "clock", "closing", "connections", "limits", "name", "unrouted", "wheel",
     )  # fmt: skip
 
     def __init__(
@@ -86,7 +90,10 @@ class Listener:
         self.connections.add(connection)
         if not self.accepting:
             return Refused(Failure.DRAINING, f"{self._source} is shutting down")
-        if len(self.connections) > self._max_connections:
+        excess = len(self.connections) - self._max_connections
+        if excess > TOLD_WHY:
+            connection.abort()
+        elif excess > 0:
             return Refused(Failure.OVERLOADED, f"{self._max_connections} connections are open already")
         return None
 
@@ -101,12 +108,14 @@ class Listener:
         wall = self.clock.wall()
         return error_reply(failure, refused.detail, self._source, self._new_request_id(), wall, retry_after)
 
-    def drain(self) -> None:
-        """Finishes what runs and takes nothing new: idle connections close, every response is its connection's last."""
-        self.closing = True
-        self.accepting = False
+    def close_idle(self) -> None:
+        """Closes the connections on which nobody is owed an answer."""
         for connection in tuple(self.connections):
             connection.close_if_idle()
+
+    def owing(self) -> int:
+        """How many connections have an answer due, or not yet taken."""
+        return sum((one.state != IDLE and one.state < LINGERING) or one.unsent() > 0 for one in tuple(self.connections))
 
     async def close(self) -> None:
         if self._server is not None:

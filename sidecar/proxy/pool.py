@@ -4,9 +4,9 @@ Everything is maintained when it changes, nothing is recomputed: handing a conne
 never stands before an idle connection, and there are never more connections being made than there are waiters.
 
 An idle connection that its endpoint closes is a race that no proxy can win by looking: the close may be on its way
-while the next request is. So the pool learns how long an endpoint keeps idle connections, from its ``Keep-Alive`` field
-and from the closes it sees, and gives a request that must not be repeated (``Freshness.SURE``) only a connection that is
-well below that age.
+while the next request is. So the pool learns how long an endpoint keeps idle connections, from its ``Keep-Alive``
+field and from the closes it sees, and gives a request that must not be repeated (``Freshness.SURE``) only a connection
+that is well below that age.
 """
 
 from __future__ import annotations
@@ -84,8 +84,12 @@ class EndpointPool:
         self._refill()
 
     def learn(self, idle_limit: float) -> None:
-        """The endpoint has closed a connection that was idle for so long, or said that it will."""
-        if idle_limit > UNLEARNED_SURE_AGE:
+        """The endpoint has closed a connection that was idle for so long, or said that it will.
+
+        A close after less than a second tells of a process that ended, not of a habit: it must not make every later
+        request that cannot be repeated pay for a connection of its own.
+        """
+        if idle_limit >= UNLEARNED_SURE_AGE:
             self.idle_limit = min(self.idle_limit, idle_limit)
 
     def _refill(self) -> None:
@@ -114,8 +118,8 @@ class EndpointPool:
 
     def __repr__(self) -> str:
         return (
-            f"<EndpointPool {self.endpoint.label}: {self.open} open, {len(self.idle)} idle, {self.connecting} connecting,"
-            f" {len(self.waiters)} waiting>"
+            f"<EndpointPool {self.endpoint.label}: {self.open} open, {len(self.idle)} idle,"
+            f" {self.connecting} connecting, {len(self.waiters)} waiting>"
         )
 
 

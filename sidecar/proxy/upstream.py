@@ -107,6 +107,9 @@ class UpstreamConnection(asyncio.Protocol):
         if self._chunked:
             self._transport.write(last_chunk(trailers))
 
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
     def cancel(self) -> None:
         self._close(abort=True)
 

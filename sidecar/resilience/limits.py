@@ -24,19 +24,3 @@ class Limits:
         self.settings = settings
         self.in_flight = 0
         self.pending = 0
-
-    def admits(self) -> bool:
-        """Whether another exchange may enter."""
-        return self.in_flight < self.settings.max_requests
-
-    def enter(self) -> None:
-        """An exchange begins."""
-        self.in_flight += 1
-
-    def leave(self) -> None:
-        """An exchange has ended; once for each ``enter``."""
-        self.in_flight -= 1
-
-    def may_wait(self) -> bool:
-        """Whether another one may wait for a connection."""
-        return self.pending < self.settings.max_pending
