@@ -10,7 +10,11 @@ from math import inf
 from sidecar.http.h1.request import RequestHead
 from sidecar.resilience.deadline import parse_timeout_ms, remaining_ms
 from sidecar.routing.plan import Direction, RoutePlan
-from sidecar.telemetry.trace import REQUEST_ID, Tracer
+from sidecar.telemetry.trace import REQUEST_ID, TRACEPARENT, Tracer
+
+# What goes if it cannot be believed: the vendors' part of a trace that is not continued, and a malformed id.
+MISLEADING_TRACE = frozenset((b"b3", b"tracestate"))
+MISLEADING_ID = frozenset((b"x-request-id",))
 
 
 class Labels:
@@ -33,23 +37,25 @@ class Labels:
     def _read(self, head: RequestHead, tracer: Tracer) -> None:
         specials = head.specials
         traceparent = specials.get(b"traceparent")
-        b3 = specials.get(b"b3")
-        misleading = []
-        trace = tracer.continued(traceparent, b3) if traceparent is not None or b3 is not None else None
-        if trace is None:
-            trace = tracer.new_trace()
-            misleading = [b"b3", b"tracestate"]
-        self.trace_id, self.flags = trace
-        self.request_id = self.trace_id
-        self.made_id = True
-        if b"x-request-id" in specials:
-            given = head.get(b"x-request-id")
-            if given is not None and REQUEST_ID.fullmatch(given):
-                self.request_id = given
-                self.made_id = False
-            else:
-                misleading.append(b"x-request-id")
-        self.misleading = frozenset(misleading) if misleading else None
+        # hot: a well-formed traceparent and request id, as a request within a mesh has them.
+        known = TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
+        self.misleading = None
+        if known is not None:
+            self.trace_id, self.flags = known.groups()
+        else:
+            trace = tracer.continued(traceparent, specials.get(b"b3"))
+            if trace is None:
+                trace = tracer.new_trace()
+                self.misleading = MISLEADING_TRACE
+            self.trace_id, self.flags = trace
+        given = head.get(b"x-request-id") if b"x-request-id" in specials else None
+        self.made_id = given is None or REQUEST_ID.fullmatch(given) is None
+        if given is None or self.made_id:
+            self.request_id = self.trace_id
+            if given is not None:
+                self.misleading = MISLEADING_ID.union(self.misleading or ())
+        else:
+            self.request_id = given
         timeout = specials.get(b"x-request-timeout-ms")
         self.timeout_ms = parse_timeout_ms(timeout.strip(b" \t")) if timeout is not None else None
 

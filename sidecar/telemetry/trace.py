@@ -12,9 +12,10 @@ import msgspec
 
 from sidecar.clock import Random
 
-TRACEPARENT = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-[!-~]*+)?+"
-)
+TRACE_ID = rb"(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-"
+TRACEPARENT = re.compile(rb"00-" + TRACE_ID + rb"([0-9a-f]{2})[ \t]*+")
+# A later version may say more behind what is known; of its flags only the sampled bit is known to mean the same.
+LATER_TRACEPARENT = re.compile(rb"(?!00|ff)[0-9a-f]{2}-" + TRACE_ID + rb"[0-9a-f]([0-9a-f])(?:-[!-~]*+)?+[ \t]*+")
 # https://github.com/openzipkin/b3-propagation: trace id of 64 or 128 bits, span id, perhaps a decision and a parent.
 B3 = re.compile(rb"(?!0++-)((?:[0-9a-f]{16}){1,2})-(?!0{16})[0-9a-f]{16}(?:-([01d])(?:-[0-9a-f]{16})?)?")
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
@@ -43,10 +44,12 @@ class Tracer:
     def continued(self, traceparent: bytes | None, b3: bytes | None) -> tuple[bytes, bytes] | None:
         """Trace id and flags that the sender's labels say, ``None`` if they say nothing valid."""
         if traceparent is not None:
-            match = TRACEPARENT.fullmatch(traceparent.strip(b" \t"))
-            if match is not None and (traceparent[:2] != b"00" or match.end() == 55):
-                # Of the flags of later versions only the sampled bit is known to mean the same.
-                return match[1], match[2] if traceparent[:2] == b"00" else b"%02x" % (int(match[2], 16) & 1)
+            match = TRACEPARENT.fullmatch(traceparent)
+            if match is not None:
+                return match[1], match[2]
+            match = LATER_TRACEPARENT.fullmatch(traceparent)
+            if match is not None:
+                return match[1], b"01" if int(match[2], 16) & 1 else b"00"
         if b3 is not None:
             match = B3.fullmatch(b3.strip(b" \t"))
             if match is not None:

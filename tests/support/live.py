@@ -134,22 +134,15 @@ class Sidecar:
         with Client(self.ports["probes"]) as client:
             return client.get("sidecar", path)
 
-    def count(self, sample: str) -> float:
-        """The value of a sample of ``/metrics``, given as it is written there; 0 if there is none."""
-        for line in self.probe("/metrics").body.decode().splitlines():
-            if line.startswith(f"{sample} "):
-                return float(line.rpartition(" ")[2])
-        return 0.0
+    def metric(self, name: str, **labels: object) -> float:
+        """The samples of a metric that have these labels, added up; 0 if there is none."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        lines = self.probe("/metrics").body.decode().splitlines()
+        rows = (line for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+        return sum(float(row.rpartition(" ")[2]) for row in rows if all(one in row for one in wanted))
 
     def requests(self, **labels: object) -> float:
-        """``sidecar_requests_total`` of the series that have these labels, added up."""
-        wanted = [f'{name}="{value}"' for name, value in labels.items()]
-        lines = self.probe("/metrics").body.decode().splitlines()
-        return sum(
-            float(line.rpartition(" ")[2])
-            for line in lines
-            if line.startswith("sidecar_requests_total{") and all(one in line for one in wanted)
-        )
+        return self.metric("sidecar_requests_total", **labels)
 
     def memory(self, field: str) -> int:
         """Bytes of a field of ``/proc/PID/status``: ``VmRSS`` now, ``VmHWM`` at most so far."""

@@ -77,15 +77,14 @@ class RequestHead:
     def _edited(self, drop: frozenset[bytes], lines: bytes, forwarded: bool) -> tuple[bytes, bytes]:
         specials = self.specials
         names = drop.intersection(specials)
-        if names:
-            tokens = specials.get(b"connection")
-            also = nominated(tokens) if tokens is not None else None
+        if b"connection" in specials:
+            also = nominated(specials[b"connection"])
             if also:
                 names = names.union(also)
-            if self.length is None:
-                lines = b"transfer-encoding: chunked\r\n" + lines
-            if self.expects_continue:
-                lines = b"expect: 100-continue\r\n" + lines
+        if self.length is None:
+            lines = b"transfer-encoding: chunked\r\n" + lines
+        if self.expects_continue:
+            lines = b"expect: 100-continue\r\n" + lines
         if not forwarded:
             names = names.union(name for name in specials if name.startswith(FORWARDED))
         if b"host" not in specials:

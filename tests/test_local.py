@@ -1,0 +1,40 @@
+"""Answers of our own, on the wire."""
+
+from __future__ import annotations
+
+from tests.support.world import World
+
+
+def test_head_of_a_streamed_page_has_no_body_and_the_next_request_is_answered() -> None:
+    """What is streamed after a HEAD would be taken for the next response."""
+    world = World()
+    client = world.client("probes")
+    client.send(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    world.settle()
+    head = client.take()
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n") and head.endswith(b"\r\n\r\n")
+    assert head.count(b"\r\n\r\n") == 1
+    client.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    world.settle()
+    assert client.take().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_metrics_are_streamed_slice_by_slice_and_stop_while_the_peer_takes_nothing() -> None:
+    """A scraper that is slow costs no memory, and one that is served never holds the loop."""
+    names = "".join(f'[services.s{number}]\nendpoints = ["10.0.0.1:{number + 1}"]\n' for number in range(300))
+    world = World('[service]\napp = "127.0.0.1:8080"\n' + names)
+    steps = iter(range(1_000_000))
+    world.sidecar._clock.now = lambda: next(steps) * 0.001  # Every look at the clock takes a millisecond.
+    client = world.client("probes")
+    client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    writes = client.writes
+    assert writes < 4
+    client.full()
+    world.settle()
+    assert client.writes == writes
+    client.drained()
+    world.settle()
+    text = client.take()
+    assert client.writes > 10
+    assert text.endswith(b"0\r\n\r\n")
+    assert b'sidecar_breaker_state{endpoint="10.0.0.1:300",service="s299"}' in text
