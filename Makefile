@@ -1,6 +1,7 @@
 # One command each, on a machine that has Python 3.11 or newer and the network; .venv sets itself up.
 
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+# The system's own Python first: distributions build it with all optimisations (a fifth faster here), version managers often do not.
+PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 READY := .venv/.ready
 

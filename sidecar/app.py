@@ -52,6 +52,8 @@ BALANCERS: dict[str, type[RoundRobin] | type[LeastRequest] | type[RandomChoice]]
 }
 PASSTHROUGH_HOSTS = 256
 """How many hosts that are no service of ours are remembered with their connections and breakers."""
+RESERVED_FILES = 64
+"""File descriptors that no connection of a listener may take: for probes, and for callers that are told to go away."""
 FIRST_RESOLUTION_SECONDS = 3.0
 """How long the start waits for the names of endpoints."""
 
@@ -141,6 +143,8 @@ class Sidecar:
             identity=self._identity,
             source=self._source("inbound" if direction is Direction.INBOUND else "outbound"),
         )
+        if policy.retry is not None and service.budget is None:
+            service.budget = Budget(policy.retry.budget)  # A route may retry where its service does not.
         if direction is not Direction.PASSTHROUGH:
             self.plans.append(plan)
         return plan
@@ -267,8 +271,9 @@ class Sidecar:
         )
 
     def _max_connections(self) -> int:
-        """Never above half of what the system lets us open: the other half is for endpoints, probes and files."""
-        return min(self.config.inbound.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        """Never above half of what the system lets us open: the other half is for endpoints."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES
+        return max(1, min(self.config.inbound.max_connections, files // 2))
 
     def _new_request_id(self) -> bytes:
         return self._tracer.new_trace()[0]

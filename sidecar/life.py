@@ -108,7 +108,7 @@ async def _drain(sidecar: Sidecar, clock: Clock, delay: float) -> None:
         await _serve_until_quiet(sidecar, outbound, clock, end)
     left = sum(listener.owing() for listener in (inbound, outbound) if listener is not None)
     if left:
-        log.warning("%d requests did not end in time and are cut off", left)
+        log.warning("requests that did not end in time and are cut off: %d", left)
 
 
 async def _finish(listener: Listener, clock: Clock, end: float) -> None:

@@ -25,7 +25,7 @@ class Labels:
     def __init__(self, head: RequestHead, tracer: Tracer) -> None:
         specials = head.specials
         # hot: a request that carries no labels (its only special field is Host) is spared all questions.
-        if len(specials) == 1:
+        if len(specials) == 1 and b"host" in specials:
             self.trace_id, self.flags = tracer.new_trace()
             self.request_id = self.trace_id
             self.made_id = True

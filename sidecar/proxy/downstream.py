@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
 from sidecar.exchange.seams import Answering
-from sidecar.http.h1.body import ChunkedReader, LengthReader, Reader, chunk, last_chunk
-from sidecar.http.h1.refuse import check_partial
+from sidecar.http.h1.body import LengthReader, Reader, chunk, last_chunk, reader_for
+from sidecar.http.h1.fields import connection_line
+from sidecar.http.h1.refuse import check_partial, leading_empty_lines
 from sidecar.http.h1.request import RequestHead, parse
 from sidecar.http.h1.response import ResponseHead
 from sidecar.http.head import Refused
 from sidecar.http.reply import Reply
+from sidecar.proxy.flow import LINGER_SECONDS, Flow
 from sidecar.proxy.upstream import JOIN_BYTES
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ CLOSED: Final = 6
 
 HELD_BYTES: Final = 65536
 """How much of later requests is held while one is answered, and how much of an unread body may come to be thrown away."""
-LINGER_SECONDS: Final = 2.0
+TURNS: Final = 64
+"""How many requests of one connection are answered on the spot before others get their turn."""
 # How a response's end is told.
 LENGTH: Final = 0
 CHUNKED: Final = 1
@@ -45,26 +46,23 @@ CLOSE: Final = 2
 log = logging.getLogger("sidecar.downstream")
 
 
-class DownstreamConnection(asyncio.Protocol):
+class DownstreamConnection(Flow):
     """One HTTP/1 connection from a peer."""
 
     __slots__ = (
-        "_buffer", "_empty_lines", "_framing", "_keep", "_listener", "_paused", "_reader", "_request", "_scanned", "_transport", "exchange",
-        "peer_trusted", "state", "timer",
+        "_buffer", "_empty_lines", "_framing", "_keep", "_listener", "_reader", "_request", "_scanned", "exchange",
+        "peer_trusted", "state",
     )  # fmt: skip
 
-    _transport: asyncio.Transport
-
     def __init__(self, listener: Listener) -> None:
+        super().__init__(listener.clock, listener.wheel)
         self._listener = listener
-        self.timer = listener.wheel.timer(self)
         self.state = IDLE
         self.exchange: Answering | None = None
         self.peer_trusted = False
         self._buffer = b""
         self._scanned = 0
         self._empty_lines = 0
-        self._paused = False
         self._request: RequestHead | None = None
         self._reader: Reader | None = None
         self._framing = LENGTH
@@ -105,9 +103,12 @@ class DownstreamConnection(asyncio.Protocol):
     def _heads(self, data: bytes) -> None:
         """Begins the requests in ``data`` until one of them takes its time."""
         listener = self._listener
+        turns = 0
         while True:
-            if data[:1] == b"\r":
-                data = self._without_empty_lines(data)
+            if data and data[0] == 13:
+                lines = leading_empty_lines(data, self._empty_lines)
+                self._empty_lines += lines
+                data = data[2 * lines :]
             end = data.find(b"\r\n\r\n")
             if end < 0:
                 self._partial(data)
@@ -116,7 +117,7 @@ class DownstreamConnection(asyncio.Protocol):
             request = parse(data if end == len(data) else data[:end], listener.limits)
             data = data[end:]
             body = b""
-            reader = self._reader_for(request) if request.length != 0 else None
+            reader = reader_for(request, listener.limits) if request.length != 0 else None
             if reader is not None:
                 body = reader.feed(data)
                 data = reader.rest
@@ -137,31 +138,29 @@ class DownstreamConnection(asyncio.Protocol):
                     self.pause_reading()
             if self.state != IDLE:
                 return
+            turns += 1
             data = self._buffer
+            if self._full:
+                self._hold_back()
+                return
             if not data:
                 self.resume_reading()
                 return
-
-    def _reader_for(self, request: RequestHead) -> Reader:
-        if request.length is None:
-            return ChunkedReader(self._listener.limits, Failure.BAD_REQUEST)
-        return LengthReader(request.length)
-
-    def _without_empty_lines(self, data: bytes) -> bytes:
-        """Up to two empty lines before a request are forgiven (RFC 9112 section 2.2), a third is not."""
-        while data[:2] == b"\r\n":
-            self._empty_lines += 1
-            if self._empty_lines > 2:
-                raise Refused(Failure.BAD_REQUEST, "more than two empty lines before the request")
-            data = data[2:]
-        return data
+            if turns == TURNS:
+                self.pause_reading()
+                self.timer.set(listener.clock.now())
+                return
 
     def _partial(self, data: bytes) -> None:
         if data != b"\r":
             check_partial(data, self._scanned, self._listener.limits)
         self._buffer = data
         self._scanned = len(data)
-        if self.state != HEAD and data:
+        if self._paused and not self._full:
+            self.resume_reading()
+        if not data:
+            self.state = IDLE  # Empty lines are no request: nobody is told that the rest of one did not come.
+        elif self.state != HEAD:
             # Absolute from the first byte: a peer that sends a byte now and then gains nothing.
             self.state = HEAD
             self.timer.set(self._listener.clock.now() + self._listener.limits.header_timeout)
@@ -228,7 +227,7 @@ class DownstreamConnection(asyncio.Protocol):
                 keep = False
         self._keep = keep
         if not keep or not request.version_11:
-            lines += self._connection_line(keep, request.version_11)
+            lines += connection_line(keep, request.version_11)
         raw = head.render(own_reasons, lines)
         if len(body) <= JOIN_BYTES:
             self._transport.write(raw + body if body else raw)
@@ -262,17 +261,10 @@ class DownstreamConnection(asyncio.Protocol):
             keep = False
             lines = b""
         self._keep = keep
-        raw = reply.render(lines + self._connection_line(keep, version_11))
+        raw = reply.render(lines + connection_line(keep, version_11))
         self._transport.write(raw + body if body and not to_head else raw)
         if body is not None:
             self._responded()
-
-    @staticmethod
-    def _connection_line(keep: bool, version_11: bool) -> bytes:
-        """What has to be said because the version does not imply it."""
-        if not keep:
-            return b"connection: close\r\n"
-        return b"" if version_11 else b"connection: keep-alive\r\n"
 
     def _may_keep(self, request: RequestHead) -> bool:
         """Whether another request may come on this connection after the response that is about to be written."""
@@ -307,10 +299,20 @@ class DownstreamConnection(asyncio.Protocol):
         self.timer.set(listener.clock.now() + listener.limits.idle_timeout)
         if beginning:
             return  # ``_heads`` is at work further up and goes on by itself.
-        if not self._buffer:
-            if self._paused:
-                self.resume_reading()
-            return
+        if self._full:
+            self._hold_back()
+        elif self._buffer:
+            self._go_on()
+        elif self._paused:
+            self.resume_reading()
+
+    def _hold_back(self) -> None:
+        """A peer that does not take its answers gets no further ones until it has: they would pile up here."""
+        self.pause_reading()
+        self._await_peer()
+
+    def _go_on(self) -> None:
+        """What came while others were answered is next."""
         try:
             self._heads(self._buffer)
         except Refused as refused:  # We may be in another connection's callback: it is answered here.
@@ -319,38 +321,25 @@ class DownstreamConnection(asyncio.Protocol):
             self._bug()
 
     def abort(self) -> None:
-        """Breaks off so that nobody can take the response for whole: by a reset where only the close would tell its end."""
+        """Breaks off so that nobody can take the response for whole, without waiting for a peer that takes nothing."""
         self.exchange = None
         if self._framing == CLOSE:
-            raw = self._transport.get_extra_info("socket")
-            if raw is not None:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._close(abort=True)
-        else:
-            self._close(abort=False)
+            self._reset_on_close()
+        self._close(abort=self._framing == CLOSE or self.unsent() > 0)
 
     # The connection
 
-    def pause_reading(self) -> None:
-        if not self._paused and self.state != CLOSED:
-            self._paused = True
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._paused and self.state != CLOSED:
-            self._paused = False
-            self._transport.resume_reading()
-
-    def unsent(self) -> int:
-        return self._transport.get_write_buffer_size()
-
     def pause_writing(self) -> None:
+        self._full = True
         if self.exchange is not None:
             self.exchange.downstream_full()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self.exchange is not None:
             self.exchange.downstream_drained()
+        elif self.state == IDLE:
+            self._next()
 
     def _linger(self) -> None:
         """Closes our side and waits for the peer's: if its bytes were on their way, closing at once would reset our answer."""
@@ -359,7 +348,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._reader = None
         self._transport.write_eof()
         self.resume_reading()
-        self.timer.set(self._listener.clock.now() + LINGER_SECONDS)
+        self._await_peer()
 
     def _close(self, abort: bool) -> None:
         self.state = CLOSED
@@ -371,6 +360,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._transport.abort()
         else:
             self._transport.close()
+            self._await_peer()
 
     def close_if_idle(self) -> None:
         """The listener drains: a connection that owes nobody an answer closes."""
@@ -396,5 +386,9 @@ class DownstreamConnection(asyncio.Protocol):
             self._refuse(Refused(Failure.CLIENT_TIMEOUT, f"the request's head did not come within {seconds:g} s"))
         elif self.exchange is not None:
             self.exchange.on_timer(now)
-        elif self.state != CLOSED:
-            self._close(abort=self.state != IDLE)
+        elif self.state == IDLE and self._buffer and not self._full:
+            self._go_on()
+        elif self._is_taking():
+            self._await_peer()
+        else:
+            self._close(abort=self.state != IDLE or self.unsent() > 0)

@@ -41,8 +41,8 @@ class UpstreamConnection(asyncio.Protocol):
     nothing of it is heard any more."""
 
     __slots__ = (
-        "_buffer", "_chunked", "_interims", "_name", "_pool", "_pools", "_reader", "_request_sent", "_reusable", "_timer",
-        "_transport", "exchange", "idle_since", "reused", "silent", "state",
+        "_buffer", "_chunked", "_interims", "_name", "_paused", "_pool", "_pools", "_reader", "_request_sent", "_reusable",
+        "_timer", "_transport", "exchange", "idle_since", "reused", "silent", "state",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -58,6 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._request_sent = True
         self._reusable = False
         self._interims = 0
+        self._paused = False
         self.state = OPENING
         self.exchange: Waiter | None = None
         self.reused = False
@@ -124,10 +125,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         if self.state == BUSY:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self.state == BUSY:
+        if self._paused and self.state != CLOSED:
+            self._paused = False
             self._transport.resume_reading()
 
     # What the world does.
@@ -235,6 +238,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = None
         if self._reusable and self._request_sent and not rest:
             self.reused = True
+            if self._paused:
+                self.resume_reading()  # Whoever held it back will not come again, and the next one has to hear it.
             self.ready()
         else:
             self._close(abort=bool(rest) or not self._request_sent)
@@ -251,22 +256,22 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.upstream_failed(failure, detail)
 
     def eof_received(self) -> None:
-        self._ended()
+        self._ended(in_order=True)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._timer.cancel()
-        self._ended()
+        self._ended(in_order=error is None)
         self._pool.closed()
 
-    def _ended(self) -> None:
-        """No more will come. For a body that ends with its connection that is its end, for any other a reset."""
+    def _ended(self, in_order: bool) -> None:
+        """No more will come. For a body that ends with its connection a close in order is its end, all else is a reset."""
         exchange = self.exchange
         if self.state == IDLE:
             self._pool.learn(self._pools.clock.now() - self.idle_since)
             self.retire()
         elif exchange is None:
             self.state = CLOSED
-        elif isinstance(self._reader, CloseReader):
+        elif in_order and isinstance(self._reader, CloseReader):
             self._done(b"")
             exchange.response_end(b"")
         else:

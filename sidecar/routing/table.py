@@ -42,7 +42,7 @@ def service_name(host: str) -> str:
 class Table:
     """Routes in their order, then services by their names, then passthrough."""
 
-    __slots__ = ("_anywhere", "_by_host", "_identity", "_passthrough", "_services")
+    __slots__ = ("_anywhere", "_by_host", "_has_routes", "_identity", "_passthrough", "_services")
 
     def __init__(
         self,
@@ -58,14 +58,17 @@ class Table:
             name: tuple(route for route in routes if route.host is None or route.host == name)
             for name in {route.host for route in routes if route.host is not None}
         }
+        self._has_routes = bool(routes)
         self._passthrough = passthrough
         self._identity = identity
 
     def find(self, head: RequestHead) -> RoutePlan | Failure:
         specials = head.specials
-        if len(specials) > 1 and self._identity in specials.get(b"x-sidecar-passed", b""):
+        if b"x-sidecar-passed" in specials and self._identity in specials[b"x-sidecar-passed"]:
             return Failure.LOOP_DETECTED
         name = head.host
+        if not self._has_routes and name in self._services:  # hot: most meshes need no routes.
+            return self._services[name]
         if name.endswith(MESH):
             name = service_name(name)
         for route in self._by_host.get(name, self._anywhere):

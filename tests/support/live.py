@@ -228,7 +228,12 @@ class Wire:
 
     def quiet(self) -> bool:
         """Whether the connection stands and there is nothing to read."""
-        return not select.select((self.socket,), (), (), 0)[0]
+        poll = select.poll()  # select() knows only the first 1,024 descriptors.
+        poll.register(self.socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
 
 
 class Response:

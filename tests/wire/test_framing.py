@@ -52,7 +52,9 @@ def test_a_length_is_a_plain_decimal_number(value: bytes) -> None:
     refused(POST + b"Content-Length: " + value + b"\r\n\r\nabc", Failure.BAD_REQUEST)
 
 
-@pytest.mark.parametrize("coding", [b"xchunked", b"identity", b"gzip", b"gzip, chunked", b"x,chunked", b"chunkedx", b"chunke"])
+@pytest.mark.parametrize(
+    "coding", [b"xchunked", b"identity", b"gzip", b"gzip, chunked", b"x,chunked", b"chunkedx", b"chunke"]
+)
 def test_an_unknown_transfer_coding_is_not_implemented(coding: bytes) -> None:
     """S04: well-formed but not ours, alone or before chunked (RFC 9112 section 6.1 asks for 501)."""
     refused(POST + b"Transfer-Encoding: " + coding + b"\r\n\r\n" + SMUGGLED, Failure.NOT_IMPLEMENTED)
@@ -106,7 +108,9 @@ def test_a_body_is_forwarded_with_any_method(method: bytes, length: bytes, body:
 @pytest.mark.parametrize("method", [b"GET", b"DELETE"])
 def test_a_chunked_body_is_forwarded_with_any_method(method: bytes) -> None:
     """S22: as with a length."""
-    request = forwarded(method + b" / HTTP/1.1\r\nHost: orders\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    request = forwarded(
+        method + b" / HTTP/1.1\r\nHost: orders\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    )
     assert (request.get(b"transfer-encoding"), request.body) == (b"chunked", b"abc")
 
 

@@ -147,7 +147,8 @@ def test_the_expectation_of_an_old_client_is_not_forwarded() -> None:
 
 @pytest.mark.parametrize("token", [b"h2c", b"foo", b"TLS/1.0", b"websocket, h2c", b""])
 @pytest.mark.parametrize(
-    ("framing", "body"), [(b"Content-Length: 3\r\n", b"abc"), (b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n")]
+    ("framing", "body"),
+    [(b"Content-Length: 3\r\n", b"abc"), (b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n")],
 )
 def test_an_upgrade_that_is_ignored_leaves_the_body_its_framing(token: bytes, framing: bytes, body: bytes) -> None:
     """S25, S26: neither the upgrade nor what belongs to it is forwarded, and its body is not the next request."""
@@ -204,14 +205,18 @@ def test_a_websocket_that_is_not_asked_for_is_ignored(head: bytes) -> None:
 @pytest.mark.parametrize("connection", [b"X-Secret", b"close, x-secret", b"keep-alive,X-SECRET , te", b"x-secret,"])
 def test_what_connection_names_goes_no_further(connection: bytes) -> None:
     """Fields of one hop end here, among them those that the sender declares to be so (RFC 9110 section 7.6.1)."""
-    request = forwarded(HEAD + b"X-Secret: 1\r\nTE: trailers\r\nKeep-Alive: timeout=9\r\nConnection: " + connection + b"\r\n\r\n")
+    request = forwarded(
+        HEAD + b"X-Secret: 1\r\nTE: trailers\r\nKeep-Alive: timeout=9\r\nConnection: " + connection + b"\r\n\r\n"
+    )
     assert not {b"x-secret", b"te", b"keep-alive", b"connection"}.intersection(name for name, _ in request.fields)
 
 
 def test_connection_cannot_take_away_what_routing_and_framing_go_by() -> None:
     """A sender that nominates Host or Content-Length wants the endpoint to see another request than we did."""
     naming = b"Connection: host, content-length, authorization, x-forwarded-for, traceparent\r\n"
-    request = forwarded(b"POST / HTTP/1.1\r\nHost: orders\r\nAuthorization: a\r\nContent-Length: 1\r\n" + naming + b"\r\nx")
+    request = forwarded(
+        b"POST / HTTP/1.1\r\nHost: orders\r\nAuthorization: a\r\nContent-Length: 1\r\n" + naming + b"\r\nx"
+    )
     assert [request.get(name) for name in (b"host", b"content-length", b"authorization")] == [b"orders", b"1", b"a"]
 
 

@@ -130,7 +130,12 @@ def test_options_may_ask_for_the_server_as_a_whole() -> None:
 
 @pytest.mark.parametrize(
     ("target", "origin"),
-    [(b"http://orders/a?b", b"/a?b"), (b"http://orders", b"/"), (b"HTTP://ORDERS?x=1", b"/?x=1"), (b"http://orders:80/", b"/")],
+    [
+        (b"http://orders/a?b", b"/a?b"),
+        (b"http://orders", b"/"),
+        (b"HTTP://ORDERS?x=1", b"/?x=1"),
+        (b"http://orders:80/", b"/"),
+    ],
 )
 def test_an_absolute_form_target_is_forwarded_as_its_path(target: bytes, origin: bytes) -> None:
     """Clients that use the listener as a proxy name the service in the target; the endpoint gets a plain path."""

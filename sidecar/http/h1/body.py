@@ -10,7 +10,7 @@ from typing import Protocol
 
 from sidecar.errors import Failure
 from sidecar.http.h1 import grammar
-from sidecar.http.head import Refused, Settings
+from sidecar.http.head import Refused, Request, Settings
 
 CHUNK_LINE_BYTES = 4096
 EXTENSION_BYTES = 16384
@@ -19,9 +19,10 @@ FORBIDDEN_IN_TRAILERS = frozenset(
         b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"te", b"trailer", b"upgrade",
         b"authorization", b"proxy-authorization", b"proxy-connection", b"cookie", b"set-cookie", b"content-type",
         b"content-encoding", b"content-range", b"cache-control", b"expect", b"range", b"forwarded", b"traceparent",
-        b"x-request-id", b"x-request-timeout-ms", b"idempotency-key",
+        b"tracestate", b"b3", b"x-request-id", b"x-request-timeout-ms", b"x-real-ip", b"idempotency-key",
     )
 )  # fmt: skip
+FORBIDDEN_PREFIXES = (b"x-sidecar-", b"x-forwarded-")
 
 
 class Reader(Protocol):
@@ -75,7 +76,9 @@ class CloseReader:
 class ChunkedReader:
     """RFC 9112 section 7.1. Chunk extensions mean nothing to anyone but the neighbour: they are checked and dropped."""
 
-    __slots__ = ("_extensions", "_in_trailers", "_kept", "_left", "_limits", "done", "failure", "rest", "trailers")
+    __slots__ = (
+        "_checked", "_extensions", "_in_trailers", "_kept", "_left", "_limits", "_lines", "done", "failure", "rest", "trailers",
+    )  # fmt: skip
 
     def __init__(self, limits: Settings, failure: Failure) -> None:
         self._limits = limits
@@ -83,6 +86,8 @@ class ChunkedReader:
         self._left = -1  # Payload bytes left in the chunk; then 0 while its CR LF is due; -1 before a chunk line.
         self._extensions = 0
         self._in_trailers = False
+        self._checked = 0  # Bytes and lines of the trailer section that were looked at when they came.
+        self._lines = 0
         self.failure = failure
         self.done = False
         self.rest = b""
@@ -144,7 +149,7 @@ class ChunkedReader:
         if data[at : at + 2] == b"\r\n":
             end = at
         else:
-            end = data.find(b"\r\n\r\n", at)
+            end = data.find(b"\r\n\r\n", max(at, at + self._checked - 3))
             if end < 0:
                 self._check_trailers(data[at:])
                 return at
@@ -157,18 +162,30 @@ class ChunkedReader:
             line
             for line in section.splitlines(keepends=True)
             if line.partition(b":")[0].lower() not in FORBIDDEN_IN_TRAILERS
-            and not line.lower().startswith(b"x-sidecar-")
+            and not line.lower().startswith(FORBIDDEN_PREFIXES)
         )
         self.done = True
         self.rest = data[end + 2 :]
         return end + 2
 
     def _check_trailers(self, section: bytes) -> None:
-        if len(section) > self._limits.header_bytes or section.count(b"\n") > self._limits.headers:
+        checked = self._checked
+        self._checked = len(section)
+        self._lines += section.count(b"\n", checked)
+        if grammar.BARE_LINE_FEED.search(section, checked) is not None:
+            raise Refused(self.failure, "a trailer line ends with a bare line feed; lines end with CR LF")
+        if len(section) > self._limits.header_bytes or self._lines > self._limits.headers:
             failure = Failure.HEADERS_TOO_LARGE if self.failure is Failure.BAD_REQUEST else self.failure
             raise Refused(
                 failure, f"more than {self._limits.headers} trailer lines or {self._limits.header_bytes} bytes"
             )
+
+
+def reader_for(request: Request, limits: Settings) -> Reader:
+    """Reads the body of ``request``."""
+    if request.length is None:
+        return ChunkedReader(limits, Failure.BAD_REQUEST)
+    return LengthReader(request.length)
 
 
 def chunk(data: bytes) -> bytes:

@@ -54,6 +54,13 @@ def connection_tokens(value: bytes) -> list[bytes]:
     return [token.strip(b" \t") for token in value.split(b",")]
 
 
+def connection_line(keep: bool, version_11: bool) -> bytes:
+    """What a response has to say of its connection because its version does not imply it (RFC 9112 section 9.3)."""
+    if not keep:
+        return b"connection: close\r\n"
+    return b"" if version_11 else b"connection: keep-alive\r\n"
+
+
 def nominated(value: bytes) -> list[bytes]:
     """Names that a lower-cased ``Connection`` makes hop-by-hop (RFC 9110 7.6.1), save those that it may not touch."""
     if value == b"keep-alive" or value == b"close":

@@ -26,6 +26,7 @@ REQUEST_LINE_ONLY = re.compile(REQUEST_LINE)
 FIELD_LINE = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + VALUE + rb"*+)\r\n")
 TRAILER_SECTION = re.compile(FIELD_LINES)
 TOKEN_ONLY = re.compile(TOKEN + rb"++")
+BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 
 # The fields that a sidecar acts upon; searched in the lower-cased head, each behind its line feed. All others pass as they are.
 REQUEST_SPECIALS = re.compile(

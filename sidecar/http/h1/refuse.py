@@ -15,7 +15,17 @@ from sidecar.http.head import Refused, Settings
 VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 REQUEST_LINE_EXTRA = 64
 """What a request line may have beyond its target: a method, the version, two spaces and the line's end."""
-BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+
+
+def leading_empty_lines(data: bytes, seen: int) -> int:
+    """How many empty lines ``data`` begins with. Two before a request, with the ``seen`` ones that came earlier, are
+    forgiven (RFC 9112 section 2.2), a third is not."""
+    lines = 0
+    while data[2 * lines : 2 * lines + 2] == b"\r\n":
+        lines += 1
+        if seen + lines > 2:
+            raise Refused(Failure.BAD_REQUEST, "more than two empty lines before the request")
+    return lines
 
 
 def check_partial(data: bytes, seen: int, limits: Settings) -> None:
@@ -23,18 +33,25 @@ def check_partial(data: bytes, seen: int, limits: Settings) -> None:
     first = data.find(b"\n")
     if first >= seen and data[first - 1 : first] == b"\r":
         check_request_line(data[: first + 1], limits)
-    if BARE_LINE_FEED.search(data, seen) is not None:
+    if grammar.BARE_LINE_FEED.search(data, seen) is not None:
         raise Refused(Failure.BAD_REQUEST, "a line ends with a bare line feed; lines end with CR LF")
-    if first < 0 and len(data) > limits.target_bytes + REQUEST_LINE_EXTRA:
-        raise Refused(Failure.URI_TOO_LONG, f"the request line is longer than {limits.target_bytes} bytes")
+    if first < 0:
+        check_line_length(data, limits)
     if len(data) > limits.header_bytes:
         raise Refused(Failure.HEADERS_TOO_LARGE, f"the head is longer than {limits.header_bytes} bytes")
 
 
-def check_request_line(line: bytes, limits: Settings) -> None:
+def check_line_length(line: bytes, limits: Settings) -> None:
     if len(line) > limits.target_bytes + REQUEST_LINE_EXTRA:
         raise Refused(Failure.URI_TOO_LONG, f"the request line is longer than {limits.target_bytes} bytes")
-    if grammar.REQUEST_LINE_ONLY.fullmatch(line):
+
+
+def check_request_line(line: bytes, limits: Settings) -> None:
+    check_line_length(line, limits)
+    match = grammar.REQUEST_LINE_ONLY.fullmatch(line)
+    if match is not None:
+        if len(match[2]) > limits.target_bytes:
+            raise Refused(Failure.URI_TOO_LONG, f"the target is longer than {limits.target_bytes} bytes")
         return
     parts = line[:-2].split(b" ")
     if len(parts) == 3 and VERSION.fullmatch(parts[2]) and parts[2][5:6] + parts[2][7:] not in (b"10", b"11"):

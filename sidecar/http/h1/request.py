@@ -10,14 +10,16 @@ from functools import lru_cache
 
 from sidecar.errors import Failure
 from sidecar.http.h1 import grammar
-from sidecar.http.h1.fields import HOP_BY_HOP, connection_tokens, content_length, joined, nominated, value_of, without
-from sidecar.http.h1.refuse import check_transfer_coding, diagnose
+from sidecar.http.h1.fields import connection_tokens, content_length, joined, nominated, value_of, without
+from sidecar.http.h1.refuse import check_request_line, check_transfer_coding, diagnose
 from sidecar.http.head import Refused, Settings
 
 HOST_BYTES = 270
 """A DNS name has at most 253 bytes; the bound keeps what is remembered of hosts small."""
 # What says who the client was (only a trusted sender may).
 FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip")
+# What says how long the body is, and what becomes of the connection.
+FRAMING = frozenset((b"content-length", b"transfer-encoding", b"expect", b"connection"))
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
 
@@ -107,6 +109,8 @@ def parse(head: bytes, limits: Settings) -> RequestHead:
     found = grammar.REQUEST_SPECIALS.findall(low, begin - 1)
     specials = dict(found)
     request = RequestHead(head, low, begin, method, target, minor == b"1", specials)
+    if begin > limits.target_bytes:
+        check_request_line(head[:begin], limits)
     # A line has four bytes at least, so that a short head need not be counted.
     if len(head) > 4 * limits.headers and (
         head.count(b"\n", begin) > limits.headers + 1 or len(head) > limits.header_bytes
@@ -114,8 +118,6 @@ def parse(head: bytes, limits: Settings) -> RequestHead:
         raise Refused(
             Failure.HEADERS_TOO_LARGE, f"more than {limits.headers} header lines or {limits.header_bytes} bytes of them"
         )
-    if len(target) > limits.target_bytes:
-        raise Refused(Failure.URI_TOO_LONG, f"the target is longer than {limits.target_bytes} bytes")
     if len(specials) != len(found):
         _join_repeated(request, found)
     if method == b"CONNECT":
@@ -127,7 +129,7 @@ def parse(head: bytes, limits: Settings) -> RequestHead:
         request.host, request.port = known
     else:
         _read_authority(request)
-    if len(specials) > 1 or minor != b"1":
+    if minor != b"1" or not FRAMING.isdisjoint(specials):
         _read_framing(request)
         _read_connection(request)
     return request

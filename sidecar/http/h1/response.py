@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from sidecar.errors import Failure
 from sidecar.http.h1 import grammar
-from sidecar.http.h1.fields import HOP_BY_HOP, connection_tokens, content_length, nominated, value_of, without
+from sidecar.http.h1.fields import HOP_BY_HOP, connection_tokens, content_length, joined, nominated, value_of, without
 from sidecar.http.head import Refused, Settings
 
-BODILESS = frozenset((204, 304))
+NOTHING: frozenset[bytes] = frozenset()
+CONNECTION = frozenset((b"connection",))
+NO_CONTENT = frozenset((b"content-length",))
 RESPONSE_HEAD_LINES = 200
 
 
 class ResponseHead:
     """One response's head. Values in ``specials`` are lower-cased; ``get`` gives them as they came."""
 
-    __slots__ = ("_low", "begin", "body_follows", "length", "raw", "reusable", "specials", "status", "version_11")
+    __slots__ = (
+        "_low", "begin", "body_follows", "common", "length", "raw", "reusable", "specials", "status", "version_11",
+    )  # fmt: skip
 
     def __init__(
         self, raw: bytes, low: bytes, begin: int, status: int, version_11: bool, specials: dict[bytes, bytes]
@@ -25,6 +29,8 @@ class ResponseHead:
         self.status = status
         self.version_11 = version_11
         self.specials = specials
+        self.common = False
+        """Whether the only special fields are Content-Length and perhaps ``Connection: keep-alive``, as with most responses."""
         self.length: int | None = None
         """The body's length as the head declares it, for a HEAD request as for a GET; ``None`` if it does not."""
         self.body_follows = True
@@ -39,20 +45,26 @@ class ResponseHead:
 
     def render(self, own_reasons: bool, lines: bytes) -> bytes:
         """The head as it is sent on with ``lines`` added; ``x-sidecar-*`` stays only if the sender may say so."""
-        specials = self.specials
         raw = self.raw
         begin = self.begin
-        names = HOP_BY_HOP.intersection(specials)
-        if b"connection" in specials:
-            also = nominated(specials[b"connection"])
-            if also:
-                names = names.union(also)
-        if not own_reasons:
-            names = names.union(name for name in specials if name.startswith(b"x-sidecar-"))
-        if self.status == 204 and b"content-length" in specials:
-            names = names.union((b"content-length",))
+        # hot: nothing or one line has to go.
+        if self.common:
+            names = CONNECTION if len(self.specials) == 2 else NOTHING
+        else:
+            names = self._dropped(own_reasons)
         fields = without(raw, self._low, begin, names) if names else raw[begin:-2]
         return b"".join((b"HTTP/1.1 ", raw[9:begin], fields, lines, b"\r\n"))
+
+    def _dropped(self, own_reasons: bool) -> frozenset[bytes]:
+        specials = self.specials
+        names = HOP_BY_HOP.intersection(specials)
+        if b"connection" in specials:
+            names = names.union(nominated(specials[b"connection"]))
+        if not own_reasons:
+            names = names.union(name for name in specials if name.startswith(b"x-sidecar-"))
+        if self.status == 204:
+            names = names.union(NO_CONTENT.intersection(specials))
+        return names
 
 
 def parse(head: bytes, to_head: bool, limits: Settings) -> ResponseHead:
@@ -66,8 +78,6 @@ def parse(head: bytes, to_head: bool, limits: Settings) -> ResponseHead:
     specials = dict(found)
     version_11 = head[7] == 49
     response = ResponseHead(head, low, begin, status, version_11, specials)
-    if len(specials) != len(found):
-        _check_repeated(response, found)
     if len(head) > 4 * RESPONSE_HEAD_LINES and (
         head.count(b"\n", begin) > RESPONSE_HEAD_LINES + 1 or len(head) > limits.header_bytes
     ):
@@ -80,6 +90,14 @@ def parse(head: bytes, to_head: bool, limits: Settings) -> ResponseHead:
         response.length = content_length(length)
         if response.length is None:
             raise Refused(Failure.UPSTREAM_PROTOCOL, "the response's Content-Length is not one plain number")
+        # hot: nothing else to read.
+        if version_11 and 200 <= status != 204 and status != 304 and not to_head:
+            count = len(found)
+            if count == 1 or (count == 2 and specials.get(b"connection") == b"keep-alive"):
+                response.common = True
+                return response
+    if len(specials) != len(found):
+        _check_repeated(response, found)
     coding = specials.get(b"transfer-encoding")
     if coding is not None:
         _check_coding(response, coding, length is not None)
@@ -98,7 +116,8 @@ def _check_repeated(response: ResponseHead, found: list[tuple[bytes, bytes]]) ->
     for name in (b"content-length", b"transfer-encoding"):
         if sum(other == name for other, _ in found) > 1:
             raise Refused(Failure.UPSTREAM_PROTOCOL, f"the response has {name.decode()} twice")
-    response.specials[b"connection"] = b", ".join(value for name, value in found if name == b"connection")
+    if b"connection" in response.specials:
+        response.specials[b"connection"] = joined(value for name, value in found if name == b"connection")
 
 
 def _check_coding(response: ResponseHead, coding: bytes, has_length: bool) -> None:
