@@ -332,11 +332,9 @@ class Sidecar:
 
     # Life
 
-    def begun_outbound(self) -> int:
-        """How many outbound exchanges there have been so far, those that still run among them."""
-        services = {*self.services.values(), *(plan.service for plan in self._passthrough.values())}
-        ended = sum(sum(one.requests.values()) for one in self._stats() if one.direction == "outbound")
-        return ended + sum(service.limits.in_flight for service in services)
+    def ended_outbound(self) -> int:
+        """How many requests of the application have ended so far, whatever they asked for."""
+        return sum(sum(one.requests.values()) for one in self._stats() if one.direction == "outbound")
 
     async def start(self) -> None:
         """Binds every listener and learns the endpoints. Raises ``OSError``."""

@@ -54,6 +54,10 @@ async def _live(config: Config) -> int:
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    # Whoever sends it means "read your configuration again", never "die".
+    loop.add_signal_handler(
+        signal.SIGHUP, log.warning, "SIGHUP: a configuration is read at the start only; restart to change it"
+    )
     sidecar = Sidecar(config, loop, clock, Random())
     try:
         await sidecar.start()
@@ -129,10 +133,10 @@ async def _serve_until_quiet(sidecar: Sidecar, outbound: Listener, clock: Clock,
     It may connect as often as it likes, but no connection is kept: it never finds one closed that it counts on.
     """
     outbound.closing = True
-    begun = sidecar.begun_outbound()
+    ended = sidecar.ended_outbound()
     quiet_since = clock.now()
     while clock.now() < end and (outbound.owing() or clock.now() < quiet_since + QUIET_SECONDS):
         await asyncio.sleep(POLL_SECONDS)
-        if sidecar.begun_outbound() != begun:
-            begun = sidecar.begun_outbound()
+        if sidecar.ended_outbound() != ended:
+            ended = sidecar.ended_outbound()
             quiet_since = clock.now()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
 from sidecar.exchange.replies import nobody
 from sidecar.exchange.seams import Upstream
 from sidecar.http.h1.response import ResponseHead
+from sidecar.model import Endpoint
 from sidecar.resilience.retry import IDEMPOTENT, UNPROCESSED, parse_retry_after
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 Answer = tuple[ResponseHead, bytes, bool] | tuple[Failure, str]
 """What the last attempt brought: a response (head, body so far, whether that is all) or a failure with its detail."""
+
+REPLAY_BYTES: Final = 65536
+"""How much of a request body is kept so that another attempt can send it, and so that a connection can be waited for."""
 
 # What a peer's sidecar says when it has handed nothing on: then any method may be tried elsewhere.
 UNPROCESSED_REASONS = frozenset((b"draining", b"overloaded"))
@@ -86,4 +90,14 @@ def answer_held(exchange: Exchange, now: float) -> None:
         exchange.endpoint.in_flight += 1  # The response that was put off is being passed on after all.
         if exchange.upstream is not None:
             exchange.upstream.resume_reading()
+            if not exchange.complete:
+                exchange.downstream.resume_reading()
         exchange.respond(*held, now)
+
+
+def wait_for(exchange: Exchange, endpoint: Endpoint, now: float) -> None:
+    """Meanwhile nobody else is left but one who asked to be left alone: it is waited for, if there is time."""
+    if endpoint.not_before < exchange.deadline:
+        exchange.timer.set(endpoint.not_before)
+    else:
+        answer_held(exchange, now)

@@ -18,7 +18,16 @@ def outcome(exchange: Exchange, failure: Failure, now: float) -> Outcome:
         return Outcome.IGNORED
     plan = exchange.plan
     callers = plan.timeout is None or exchange.deadline < exchange.started + plan.timeout
-    return classify(failure, now - exchange.began, plan.slow, callers)
+    # An attempt's own timeout is ours, whoever set the deadline that lies behind it.
+    callers = callers and now >= exchange.deadline
+    waited = 0.0 if caller_owes(exchange) else now - exchange.began
+    return classify(failure, waited, plan.slow, callers)
+
+
+def caller_owes(exchange: Exchange) -> bool:
+    """Whether it is the caller that we wait for: its body is not here, and what was here has been sent."""
+    upstream = exchange.upstream
+    return exchange.state == SENDING and not exchange.complete and upstream is not None and not upstream.unsent()
 
 
 def report(exchange: Exchange, outcome: Outcome, now: float) -> None:

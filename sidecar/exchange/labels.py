@@ -10,9 +10,10 @@ from math import inf
 from sidecar.http.h1.request import RequestHead
 from sidecar.resilience.deadline import parse_timeout_ms, remaining_ms
 from sidecar.routing.plan import Direction, RoutePlan
-from sidecar.telemetry.trace import REQUEST_ID, TRACEPARENT, Tracer
+from sidecar.telemetry.trace import REQUEST_ID, TRACEPARENT, Tracer, read_b3, read_traceparent
 
-# What goes if it cannot be believed: the vendors' part of a trace that is not continued, and a malformed id.
+# What goes if it cannot be believed: the vendors' part of a trace that is not continued, and malformed ids.
+MISLEADING_STATE = frozenset((b"tracestate",))
 MISLEADING_TRACE = frozenset((b"b3", b"tracestate"))
 MISLEADING_ID = frozenset((b"x-request-id",))
 
@@ -40,14 +41,10 @@ class Labels:
         # hot: a well-formed traceparent and request id, as a request within a mesh has them.
         known = TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
         self.misleading = None
-        if known is not None:
+        if known is not None and known[1] in head.raw:  # What was in capitals is not well-formed.
             self.trace_id, self.flags = known.groups()
         else:
-            trace = tracer.continued(traceparent, specials.get(b"b3"))
-            if trace is None:
-                trace = tracer.new_trace()
-                self.misleading = MISLEADING_TRACE
-            self.trace_id, self.flags = trace
+            self.trace_id, self.flags = self._other_trace(head, tracer)
         given = head.get(b"x-request-id") if b"x-request-id" in specials else None
         self.made_id = given is None or REQUEST_ID.fullmatch(given) is None
         if given is None or self.made_id:
@@ -58,6 +55,18 @@ class Labels:
             self.request_id = given
         timeout = specials.get(b"x-request-timeout-ms")
         self.timeout_ms = parse_timeout_ms(timeout.strip(b" \t")) if timeout is not None else None
+
+    def _other_trace(self, head: RequestHead, tracer: Tracer) -> tuple[bytes, bytes]:
+        """Trace id and flags where no ``traceparent`` of today's version says them."""
+        specials = head.specials
+        traceparent = head.get(b"traceparent") if b"traceparent" in specials else None
+        trace = read_traceparent(traceparent) if traceparent is not None else None
+        if trace is None and b"b3" in specials:
+            trace = read_b3(specials[b"b3"])
+            self.misleading = MISLEADING_STATE if trace is not None else MISLEADING_TRACE
+        elif trace is None and b"tracestate" in specials:
+            self.misleading = MISLEADING_STATE
+        return trace if trace is not None else tracer.new_trace()
 
     def lines(self, plan: RoutePlan, span: bytes, deadline: float, now: float, attempt: int) -> bytes:
         """What an attempt adds to the request's head."""

@@ -23,16 +23,15 @@ Failures are values: ``fail`` answers them, ``finish`` records them.
 from __future__ import annotations
 
 from math import inf
-from typing import Final
 
 from sidecar.errors import Failure
 from sidecar.exchange import again, blame, filtering, waiting
+from sidecar.exchange.again import REPLAY_BYTES
 from sidecar.exchange.labels import Labels
 from sidecar.exchange.replies import error_reply, unrouted
 from sidecar.exchange.scope import Scope
-from sidecar.exchange.seams import Downstream, Freshness, Upstream
+from sidecar.exchange.seams import ANY, SURE, Downstream, Freshness, Upstream
 from sidecar.exchange.states import BACKING_OFF, CONNECTING, FINISHED, NEW, RESPONDING, SENDING
-from sidecar.filters import Reply
 from sidecar.http.h1.request import RequestHead
 from sidecar.http.h1.response import ResponseHead
 from sidecar.model import Endpoint
@@ -42,26 +41,26 @@ from sidecar.resilience.outcome import Outcome, is_failure_status
 from sidecar.resilience.retry import IDEMPOTENT
 from sidecar.routing.plan import Direction, RoutePlan
 
-REPLAY_BYTES: Final = 65536
-"""How much of a request body is kept so that another attempt can send it, and so that a connection can be waited for."""
-
-ANY: Final = Freshness.ANY
-SURE: Final = Freshness.SURE
-
 
 class Exchange:
     """One request and its response, from ``start`` to ``finish``."""
 
     __slots__ = (
         "attempt", "began", "blamed", "complete", "deadline", "downstream", "endpoint", "head", "held", "kept", "labels",
-        "plan", "resent", "retries", "scope", "sized", "started", "state", "status", "step", "ticket", "timer", "trailers",
-        "tried", "unsent", "upstream",
+        "moved", "plan", "resent", "retries", "scope", "sized", "started", "state", "status", "step", "ticket", "timer",
+        "trailers", "tried", "unsent", "upstream",
     )  # fmt: skip
 
     plan: RoutePlan
     labels: Labels
     endpoint: Endpoint
     """Whom the current attempt asks; held while CONNECTING, SENDING and RESPONDING."""
+    began: float
+    """Since when the endpoint is waited for: its pick, or the request's end if that came later."""
+    moved: float
+    """While RESPONDING: when something last came or was taken."""
+    step: int
+    """While PAUSED: which filter thinks."""
 
     def __init__(self, scope: Scope, head: RequestHead, downstream: Downstream) -> None:
         self.state = NEW
@@ -111,16 +110,11 @@ class Exchange:
         self.timer.set(deadline)
         if limits.in_flight > limits.settings.max_requests:
             detail = f"{limits.settings.max_requests} requests to {plan.service.name} are in flight already"
-            self.fail(Failure.OVERLOADED, detail, 1.0)
+            self.fail(Failure.OVERLOADED, detail)
         elif plan.filters:
-            self.step = 0
-            filtering.go_on(self, None)
+            filtering.ask(self, 0)
         else:
             self.begin_attempt(now)
-
-    def resume(self, reply: Reply | None) -> None:
-        """A filter that paused has its verdict."""
-        filtering.go_on(self, reply)
 
     # pick, connect, send
 
@@ -132,6 +126,9 @@ class Exchange:
             again.answer_held(self, now)
             return
         if self.held is not None:
+            if endpoint.not_before > now:
+                again.wait_for(self, endpoint, now)
+                return
             self.held = None
             if self.upstream is not None:
                 self.upstream.cancel()
@@ -163,7 +160,7 @@ class Exchange:
         if limits.pending > limits.settings.max_pending:
             self.give_up(Outcome.IGNORED, now)
             detail = f"{limits.settings.max_pending} requests wait for a connection to {service.name} already"
-            self.fail(Failure.OVERLOADED, detail, 1.0)
+            self.fail(Failure.OVERLOADED, detail)
         else:
             self.timer.set(waiting.due(self, now))
 
@@ -187,23 +184,27 @@ class Exchange:
         self.upstream = upstream
         self.state = SENDING
         lines = labels.lines(plan, self.scope.tracer.span(), self.deadline, now, self.attempt)
-        dropped = plan.dropped if labels.misleading is None else plan.dropped | labels.misleading
+        dropped = plan.dropped
+        if labels.misleading is not None and plan.direction is not Direction.PASSTHROUGH:
+            dropped = dropped | labels.misleading
         if plan.attempt_timeout != inf or not self.complete:
             self.timer.set(waiting.due(self, now))
         raw = head.render(dropped, lines, self.downstream.peer_trusted)
         upstream.send(raw, head.length is None, kept, self.complete, self.trailers)
+        if kept and len(kept) > REPLAY_BYTES:
+            self.kept = None
         if not self.complete:
-            if len(kept) > REPLAY_BYTES:
-                self.kept = None
             self.downstream.resume_reading()
 
     def request_body(self, data: bytes) -> None:
+        upstream = self.upstream
         kept = self.kept
-        if self.upstream is not None and self.state != BACKING_OFF:
+        if upstream is not None:
+            upstream.send_body(data)  # Also to one whose answer is held: that may yet be the answer.
+        if upstream is not None and self.state != BACKING_OFF:
             if kept is not None:
                 self.kept = kept + data if len(kept) + len(data) <= REPLAY_BYTES else None
-            self.upstream.send_body(data)
-            self.timer.set(waiting.due(self, self.scope.clock.now()))
+            waiting.moved(self)
         elif kept is not None:
             self.kept = kept + data
             if len(kept) + len(data) > REPLAY_BYTES:
@@ -212,9 +213,10 @@ class Exchange:
     def request_end(self, trailers: bytes) -> None:
         self.complete = True
         self.trailers = trailers
-        if self.upstream is not None and self.state != BACKING_OFF:
+        if self.upstream is not None:
             self.upstream.end_body(trailers)
-            self.timer.set(waiting.due(self, self.scope.clock.now()))
+            self.began = self.scope.clock.now()
+            waiting.moved(self)
 
     def request_broken(self, failure: Failure, detail: str) -> None:
         """The rest of the request cannot be read: no endpoint may take what it has for the whole."""
@@ -229,12 +231,15 @@ class Exchange:
 
     def upstream_full(self) -> None:
         """The endpoint does not take what we hold: read no more of the request."""
+        if self.upstream is not None:
+            self.unsent = self.upstream.unsent()
         if not self.complete:
             self.downstream.pause_reading()
 
     def upstream_drained(self) -> None:
         if not self.complete:
             self.downstream.resume_reading()
+        waiting.moved(self)
 
     # judge
 
@@ -306,14 +311,14 @@ class Exchange:
         else:
             self.status = head.status
             self.sized = head.length is not None
-            self.timer.set(waiting.due(self, now))
+            waiting.moved(self)
         self.downstream.respond(head, own_reasons, lines, body, end)
 
     def response_body(self, data: bytes) -> None:
         held = self.held
         if self.state == RESPONDING:
             self.downstream.send_body(data)
-            self.timer.set(waiting.due(self, self.scope.clock.now()))
+            waiting.moved(self)
         elif held is not None and len(held) == 3:
             self.held = (held[0], held[1] + data, False)
 
@@ -328,27 +333,33 @@ class Exchange:
 
     def downstream_full(self) -> None:
         """The caller does not take what we hold: read no more of the response."""
+        self.unsent = self.downstream.unsent()
         if self.upstream is not None:
             self.upstream.pause_reading()
 
     def downstream_drained(self) -> None:
-        if self.upstream is not None:
+        if self.upstream is not None and self.state != BACKING_OFF:
             self.upstream.resume_reading()
+        waiting.moved(self)
 
     def on_timer(self, now: float) -> None:
         waiting.on_timer(self, now)
 
     # ends
 
-    def give_up(self, outcome: Outcome, now: float) -> None:
-        """Cancels what runs. ``outcome``: what that says of the endpoint, which has been told already if it responded."""
-        state = self.state
-        if state == CONNECTING:
+    def let_go(self) -> None:
+        """Cancels what runs: the use of a connection, or the wait for one."""
+        if self.state == CONNECTING:
             self.plan.service.limits.pending -= 1
             self.scope.pool.leave(self.endpoint, self)
         elif self.upstream is not None:
             self.upstream.cancel()
             self.upstream = None
+
+    def give_up(self, outcome: Outcome, now: float) -> None:
+        """Cancels what runs. ``outcome``: what that says of the endpoint, which has been told already if it responded."""
+        self.let_go()
+        state = self.state
         if state == CONNECTING or state == SENDING or (state == RESPONDING and outcome is Outcome.FAILURE):
             blame.report(self, outcome, now)
 

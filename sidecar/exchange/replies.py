@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import ceil
+from typing import Final
 
 from sidecar.errors import Failure, document
 from sidecar.http.head import Request
@@ -11,11 +12,16 @@ from sidecar.http.reply import Reply
 from sidecar.resilience.breaker import OPEN
 from sidecar.routing.plan import Service
 
+RETRY_AFTER: Final = {Failure.OVERLOADED: 1.0}
+"""After how many seconds it makes sense to ask again, where nothing better is known."""
+
 
 def error_reply(
     failure: Failure, detail: str, source: str, request_id: bytes, wall: float, retry_after: float | None = None
 ) -> Reply:
     """``wall``: Unix seconds; ``retry_after``: seconds, rounded up (``Retry-After`` knows no fractions)."""
+    if retry_after is None:
+        retry_after = RETRY_AFTER.get(failure)
     timestamp = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     body = document(failure, detail, source, request_id.decode("ascii"), timestamp)
     fields = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from sidecar.errors import Failure
 from sidecar.http.h1.request import RequestHead
@@ -141,6 +141,10 @@ class Freshness(enum.Enum):
     ANY = "any"
     SURE = "sure"
     NEW = "new"
+
+
+ANY: Final = Freshness.ANY
+SURE: Final = Freshness.SURE
 
 
 class Pool(Protocol):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.errors import Failure
 from sidecar.exchange import blame
-from sidecar.exchange.states import BACKING_OFF, RESPONDING, SENDING
+from sidecar.exchange.states import BACKING_OFF, CONNECTING, RESPONDING, SENDING
 from sidecar.resilience.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -18,15 +18,23 @@ if TYPE_CHECKING:
 
 
 def due(exchange: Exchange, now: float) -> float:
-    """When to look again, if nothing happens until then."""
+    """When to look again at an attempt that has no response yet, if nothing happens until then."""
     plan = exchange.plan
+    if exchange.state == SENDING and not exchange.complete:
+        # An endpoint that does not have the whole request yet is not late with its answer.
+        return min(exchange.deadline, now + plan.stall_timeout)
+    return min(exchange.deadline, exchange.began + plan.attempt_timeout)
+
+
+def moved(exchange: Exchange) -> None:
+    """Something came, or was taken: from here on silence is measured anew."""
+    now = exchange.scope.clock.now()
     if exchange.state == RESPONDING:
-        owed = exchange.sized or not exchange.complete or exchange.downstream.unsent() > 0
-        return now + (plan.stall_timeout if owed else plan.idle_timeout)
-    if exchange.state == SENDING:
-        at = min(exchange.deadline, exchange.began + plan.attempt_timeout)
-        return at if exchange.complete else min(at, now + plan.stall_timeout)
-    return exchange.deadline
+        exchange.moved = now
+        plan = exchange.plan
+        exchange.timer.set(now + min(plan.stall_timeout, plan.idle_timeout))
+    elif exchange.state == SENDING:
+        exchange.timer.set(due(exchange, now))
 
 
 def on_timer(exchange: Exchange, now: float) -> None:
@@ -36,48 +44,61 @@ def on_timer(exchange: Exchange, now: float) -> None:
     elif state == RESPONDING:
         _response_stalled(exchange, now)
     elif now >= exchange.deadline:
-        if _client_is_slow(exchange):
-            _client_timed_out(exchange, now)
-        else:
-            exchange.give_up(blame.outcome(exchange, Failure.DEADLINE_EXCEEDED, now), now)
-            exchange.fail(Failure.DEADLINE_EXCEEDED, f"no response within {now - exchange.started:.3f} s")
-    elif now >= exchange.began + exchange.plan.attempt_timeout:
-        if exchange.upstream is not None:
-            exchange.upstream.cancel()
+        _deadline_passed(exchange, now)
+    elif state == CONNECTING:
+        exchange.let_go()
+        seconds = exchange.plan.attempt_timeout
+        detail = f"there was no connection to {exchange.endpoint.label} within the attempt's {seconds:g} s"
+        exchange.attempt_failed(Failure.CONNECT_TIMEOUT, detail, now)
+    elif exchange.complete:
+        exchange.let_go()
         seconds = exchange.plan.attempt_timeout
         detail = f"{exchange.endpoint.label} did not answer within the attempt's {seconds:g} s"
         exchange.attempt_failed(Failure.DEADLINE_EXCEEDED, detail, now)
-    elif _client_is_slow(exchange):
+    elif blame.caller_owes(exchange):
         _client_timed_out(exchange, now)
     else:
-        upstream = exchange.upstream
-        if not _moved(exchange, upstream.unsent() if upstream is not None else 0, now):
-            exchange.give_up(Outcome.FAILURE, now)
-            exchange.fail(Failure.STALLED, f"{exchange.endpoint.label} does not take the request's body")
+        _request_stalled(exchange, now)
 
 
-def _client_is_slow(exchange: Exchange) -> bool:
-    """Whether it is the caller that we wait for: its body is not here, and what was here has been sent."""
-    upstream = exchange.upstream
-    return exchange.state == SENDING and not exchange.complete and upstream is not None and not upstream.unsent()
+def _deadline_passed(exchange: Exchange, now: float) -> None:
+    if blame.caller_owes(exchange):
+        _client_timed_out(exchange, now)
+        return
+    silent = {SENDING: "no response came from ", CONNECTING: "there was no connection to "}.get(exchange.state)
+    who = silent + exchange.endpoint.label if silent is not None else "a filter did not answer"
+    exchange.give_up(blame.outcome(exchange, Failure.DEADLINE_EXCEEDED, now), now)
+    exchange.fail(Failure.DEADLINE_EXCEEDED, f"{who} within the {now - exchange.started:.3f} s that the request had")
 
 
 def _client_timed_out(exchange: Exchange, now: float) -> None:
+    exchange.head.keep_alive = False  # The rest of its body may still come, and is no request.
     exchange.give_up(Outcome.IGNORED, now)
     exchange.fail(Failure.CLIENT_TIMEOUT, "the request's body did not come in time")
 
 
+def _request_stalled(exchange: Exchange, now: float) -> None:
+    upstream = exchange.upstream
+    unsent = upstream.unsent() if upstream is not None else 0
+    if unsent != exchange.unsent:
+        exchange.unsent = unsent
+        moved(exchange)
+    else:
+        exchange.give_up(Outcome.FAILURE, now)
+        exchange.fail(Failure.STALLED, f"{exchange.endpoint.label} does not take the request's body")
+
+
 def _response_stalled(exchange: Exchange, now: float) -> None:
+    plan = exchange.plan
     unsent = exchange.downstream.unsent()
-    if not _moved(exchange, unsent, now):
-        exchange.give_up(Outcome.IGNORED if unsent or not exchange.complete else Outcome.FAILURE, now)
+    if 0 < unsent != exchange.unsent:
+        exchange.unsent = unsent
+        exchange.moved = now
+    owed = exchange.sized or not exchange.complete or unsent > 0
+    at = exchange.moved + (plan.stall_timeout if owed else plan.idle_timeout)
+    if now < at:
+        exchange.timer.set(at)
+    else:
+        endpoint_owes = exchange.sized and exchange.complete and not unsent
+        exchange.give_up(Outcome.FAILURE if endpoint_owes else Outcome.IGNORED, now)
         exchange.fail(Failure.STALLED, "the transfer stood still")
-
-
-def _moved(exchange: Exchange, unsent: int, now: float) -> bool:
-    """Whether a slow peer took something since it was last looked at: then it is given the same time again."""
-    if not 0 < unsent != exchange.unsent:
-        return False
-    exchange.unsent = unsent
-    exchange.timer.set(now + exchange.plan.stall_timeout)
-    return True

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from sidecar.clock import Clock
 from sidecar.errors import Failure
-from sidecar.exchange.seams import Freshness, Waiter
+from sidecar.exchange.seams import ANY, SURE, Freshness, Waiter
 from sidecar.http.head import Settings
 from sidecar.model import Dial, Endpoint
 from sidecar.proxy.upstream import UpstreamConnection
@@ -25,8 +25,6 @@ from sidecar.timing.wheel import Wheel
 
 UNLEARNED_SURE_AGE: Final = 1.0
 """Seconds of idleness that are safe to assume of any endpoint."""
-ANY: Final = Freshness.ANY
-SURE: Final = Freshness.SURE
 SURE_SHARE: Final = 0.5
 """What of a learned idle limit counts as well below it."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sidecar.errors import Failure
 from sidecar.exchange.seams import Waiter
 from sidecar.http.h1.body import ChunkedReader, CloseReader, LengthReader, Reader, chunk, last_chunk
-from sidecar.http.h1.response import ResponseHead, parse
+from sidecar.http.h1.response import ResponseHead, check_partial, parse
 from sidecar.http.head import Refused
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ class UpstreamConnection(asyncio.Protocol):
             if end < 0:
                 if len(data) > limits.header_bytes:
                     raise Refused(Failure.UPSTREAM_PROTOCOL, f"the response head exceeds {limits.header_bytes} bytes")
+                check_partial(data)
                 self._buffer = data
                 return
             end += 4

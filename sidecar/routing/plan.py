@@ -32,10 +32,11 @@ class Direction(enum.Enum):
     PASSTHROUGH = "passthrough"
 
 
-# The fields that a sidecar writes itself: what the sender put there has been read, and goes.
-OURS = frozenset((b"traceparent", b"x-request-timeout-ms", b"x-sidecar-passed"))
+# The fields that a sidecar writes itself: what the sender put there has been read, and goes. Where a request has passed
+# is kept while it goes from sidecar to sidecar, since a loop may be longer than one of them, and is no application's affair.
+OURS = frozenset((b"traceparent", b"x-request-timeout-ms"))
 DROPPED = {
-    Direction.INBOUND: HOP_BY_HOP | OURS,
+    Direction.INBOUND: HOP_BY_HOP | OURS | {b"x-sidecar-passed"},
     Direction.OUTBOUND: HOP_BY_HOP | OURS | {b"x-sidecar-attempt"},
     Direction.PASSTHROUGH: HOP_BY_HOP,
 }

@@ -21,6 +21,25 @@ B3 = re.compile(rb"(?!0++-)((?:[0-9a-f]{16}){1,2})-(?!0{16})[0-9a-f]{16}(?:-([01
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
+def read_traceparent(value: bytes) -> tuple[bytes, bytes] | None:
+    """Trace id and flags, ``None`` if it is not valid."""
+    match = TRACEPARENT.fullmatch(value)
+    if match is not None:
+        return match[1], match[2]
+    match = LATER_TRACEPARENT.fullmatch(value)
+    if match is not None:
+        return match[1], b"01" if int(match[2], 16) & 1 else b"00"
+    return None
+
+
+def read_b3(value: bytes) -> tuple[bytes, bytes] | None:
+    """Trace id and flags of the single B3 field, ``None`` if it names no trace."""
+    match = B3.fullmatch(value.strip(b" \t"))
+    if match is None:
+        return None
+    return match[1].rjust(32, b"0"), b"01" if match[2] in (b"1", b"d") else b"00"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``sample``: the share of new traces that ask to be recorded."""
 
@@ -40,22 +59,6 @@ class Tracer:
     def new_trace(self) -> tuple[bytes, bytes]:
         """Trace id (32 hexadecimal digits) and flags (2)."""
         return hexlify((self._bits(128) or 1).to_bytes(16, "big")), b"01" if self._chance() < self._sample else b"00"
-
-    def continued(self, traceparent: bytes | None, b3: bytes | None) -> tuple[bytes, bytes] | None:
-        """Trace id and flags that the sender's labels say, ``None`` if they say nothing valid."""
-        if traceparent is not None:
-            match = TRACEPARENT.fullmatch(traceparent)
-            if match is not None:
-                return match[1], match[2]
-            match = LATER_TRACEPARENT.fullmatch(traceparent)
-            if match is not None:
-                return match[1], b"01" if int(match[2], 16) & 1 else b"00"
-        if b3 is not None:
-            match = B3.fullmatch(b3.strip(b" \t"))
-            if match is not None:
-                sampled = b"01" if match[2] in (b"1", b"d") else b"00"
-                return match[1].rjust(32, b"0"), sampled
-        return None
 
     def span(self) -> bytes:
         """A new span id: 16 hexadecimal digits."""

@@ -180,6 +180,14 @@ def test_outbound_finishes_what_passes_through_as_well() -> None:
         assert sidecar.exit_code() == 0
 
 
+def test_a_hangup_does_not_end_it() -> None:
+    """There is no reload yet; whoever asks for one is told so, and everything goes on."""
+    with mesh(drain(), answering()) as sidecar, Client(sidecar.ports["outbound"]) as client:
+        sidecar.signal(signal.SIGHUP)
+        until(lambda: "SIGHUP" in sidecar.log(), "the log tells that nothing was read again")
+        assert client.get("orders").status == 200
+
+
 def test_what_does_not_end_within_the_grace_is_cut_off() -> None:
     """The platform would kill us a moment later anyway: better to say what was lost."""
     held = Held()

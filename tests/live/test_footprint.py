@@ -18,7 +18,7 @@ from tests.support.live import OK, ROOT, Client, Closed, Sidecar, Upstream, Wire
 IDLE_MEMORY = 45_000_000
 PER_CONNECTION = 6_000
 CONNECTIONS = 2_000
-UNUSED = [
+UNUSED = {
     "aiodns",
     "aiohttp",
     "consul",
@@ -33,7 +33,7 @@ UNUSED = [
     "rich",
     "socks",
     "yaml",
-]
+}
 BUILD = """
 import asyncio, sys
 import sidecar.life

@@ -36,9 +36,9 @@ def test_an_application_may_call_its_own_service() -> None:
 
     with Upstream(script) as app:
         toml = services(shop=f"127.0.0.1:{port}")
-        with Sidecar(toml, app=app.address, inbound=f"127.0.0.1:{port}") as sidecar:
-            with Client(sidecar.ports["outbound"]) as client:
-                assert client.get("shop").body == b"me"
+        listening = f"127.0.0.1:{port}"
+        with Sidecar(toml, app=app.address, inbound=listening) as sidecar, Client(sidecar.ports["outbound"]) as client:
+            assert client.get("shop").body == b"me"
 
 
 def test_a_request_that_somebody_sends_back_to_us_is_a_loop() -> None:
@@ -63,3 +63,17 @@ def test_a_request_that_somebody_sends_back_to_us_is_a_loop() -> None:
         assert b"LOOP_DETECTED" in answer.body
         assert server.accepted == 1
         until(lambda: sidecar.requests(reason="loop_detected") == 1, "the loop is counted")
+
+
+def test_two_sidecars_that_call_each_other_notice_the_loop() -> None:
+    """Each leaves the mark of the other alone: the request comes round once, and no further."""
+    one, other = free_port(), free_port()
+    with (
+        Sidecar(services(orders=f"127.0.0.1:{other}"), outbound=f"127.0.0.1:{one}") as first,
+        Sidecar(services(orders=f"127.0.0.1:{one}"), outbound=f"127.0.0.1:{other}") as second,
+        Client(one) as client,
+    ):
+        answer = client.get("orders", fields="x-request-timeout-ms: 3000\r\n")
+        assert (answer.status, answer.reason) == (508, "loop_detected")
+        assert first.requests() == 2
+        assert second.requests() == 1

@@ -175,6 +175,14 @@ def test_a_caller_that_leaves_takes_its_attempt_along(reset: bool, begun: bool) 
         until(lambda: sidecar.metric("sidecar_connections", side="upstream") == 0, "its connection is gone")
 
 
+def test_localhost_is_tried_by_each_connection() -> None:
+    """In whichever family the application listens; nobody has to know which comes first."""
+    with Upstream(answering()) as server:
+        toml = orders(f"localhost:{server.port}")
+        with Sidecar(toml) as sidecar, Client(sidecar.ports["outbound"]) as client:
+            assert client.get("orders").status == 200
+
+
 def test_a_name_that_no_resolver_can_be_asked_for_is_a_502() -> None:
     """The connection pool is whole afterwards: the next caller is told as well, and at once."""
     with Sidecar(ONCE) as sidecar:

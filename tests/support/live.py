@@ -23,9 +23,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, cast
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 10.0
@@ -163,7 +165,7 @@ class Wire:
         raw.settimeout(PATIENCE)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = raw
-        self._reader = raw.makefile("rb", buffering=262144)
+        self._reader = cast(BufferedReader, raw.makefile("rb", buffering=262144))
 
     def close(self) -> None:
         self._reader.close()
@@ -324,10 +326,8 @@ class Upstream:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for wire in tuple(self._open):
-            try:
+            with suppress(OSError):
                 wire.socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self._threads:
             thread.join(PATIENCE)
         if error is None and self.errors:

@@ -163,12 +163,12 @@ def answers_cleanly(world: World) -> None:
 def forwarded(data: bytes) -> Message:
     """The request that an endpoint gets for ``data``: the same one, and only one, however it is cut."""
     found: Message | None = None
+    world = World(ONCE)
     for pieces in cut(data):
-        world = World(ONCE)
         servers = feed(world, world.client(), pieces)
         assert len(servers) == 1, f"not forwarded: {pieces!r}"
         (request,) = requests(servers[0].take())
-        request.fields = [field for field in request.fields if field[0] != b"traceparent"]
+        request.fields = [field for field in request.fields if field[0] not in (b"traceparent", b"x-request-id")]
         assert request.whole
         assert found is None or request == found, f"{request} of {pieces!r}"
         found = request
@@ -196,8 +196,8 @@ def relayed(answer: bytes, method: bytes = b"GET", pooled: bool = True, ends: bo
     """The response that a client gets for ``answer``: the same one however it is cut. ``pooled``: whether the endpoint's
     connection may be used again afterwards; ``ends``: whether the endpoint closes it behind its answer."""
     found: Message | None = None
+    world = World(ONCE)
     for pieces in cut(answer):
-        world = World(ONCE)
         client = world.client()
         client.send(b"%b / HTTP/1.1\r\nHost: orders\r\n\r\n" % method)
         server = world.accept()
@@ -207,6 +207,7 @@ def relayed(answer: bytes, method: bytes = b"GET", pooled: bool = True, ends: bo
             server.end()
         world.settle()
         this = response(client, method)
+        assert this.reason == "", f"not relayed: {this} of {pieces!r}"
         assert this.whole, f"broken off: {this} of {pieces!r}"
         this.fields = [field for field in this.fields if field[0] not in (b"content-length", b"transfer-encoding")]
         this.fields = [field for field in this.fields if field[0] != b"x-request-id"]
@@ -218,5 +219,6 @@ def relayed(answer: bytes, method: bytes = b"GET", pooled: bool = True, ends: bo
             assert not world.dialing, "a good connection was not used again"
         else:
             world.accept()
+        client.end()  # Which ends the request that was under way there, and its connection.
     assert found is not None
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sidecar.errors import Failure
@@ -143,9 +145,8 @@ class Counted(bytes):
 
     copied = 0
 
-    def __getitem__(self, at: object) -> bytes:  # type: ignore[override]
-        found = bytes.__getitem__(self, at)  # type: ignore[index]
-        assert isinstance(found, bytes)
+    def __getitem__(self, at: Any) -> Any:
+        found: bytes = super().__getitem__(at)
         Counted.copied += len(found)
         return found
 

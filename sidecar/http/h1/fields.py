@@ -20,6 +20,9 @@ PROTECTED = frozenset(
     )
 )  # fmt: skip
 
+MANY = 16
+"""From so many names on, looking at each line is cheaper than looking for each name: a ``Connection`` may list thousands."""
+
 
 def joined(values: Iterable[bytes]) -> bytes:
     return b", ".join(values)
@@ -82,6 +85,9 @@ def without(raw: bytes, low: bytes, begin: int, names: Collection[bytes]) -> byt
         end = low.find(b"\n", at)
         if low.find(needle, end) < 0:
             return raw[begin:at] + raw[end + 1 : -2]
+    if len(names) > MANY:
+        lines = raw[begin:-2].splitlines(keepends=True)
+        return b"".join(line for line in lines if line.partition(b":")[0].lower() not in names)
     spans = []
     for name in names:
         needle = b"\n" + name + b":"

@@ -112,6 +112,12 @@ def parse(head: bytes, to_head: bool, limits: Settings) -> ResponseHead:
     return response
 
 
+def check_partial(data: bytes) -> None:
+    """Raises ``Refused`` if no continuation can make a good head of ``data``: nobody need wait for it to fail."""
+    if not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data)) or data.count(b"\n") != data.count(b"\r\n"):
+        raise Refused(Failure.UPSTREAM_PROTOCOL, "the response head is malformed")
+
+
 def _check_repeated(response: ResponseHead, found: list[tuple[bytes, bytes]]) -> None:
     for name in (b"content-length", b"transfer-encoding"):
         if sum(other == name for other, _ in found) > 1:
@@ -131,5 +137,5 @@ def _check_coding(response: ResponseHead, coding: bytes, has_length: bool) -> No
 def _without_body(response: ResponseHead, coded: bool) -> None:
     """RFC 9112 section 6.3, rules 1 and 2; a 204 may not even announce one (RFC 9110 section 8.6)."""
     response.body_follows = False
-    if response.status < 205 and (coded or response.length):
+    if (response.status < 200 or response.status == 204) and (coded or response.length):
         raise Refused(Failure.UPSTREAM_PROTOCOL, f"a {response.status} response announces a body")
