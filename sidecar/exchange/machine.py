@@ -190,11 +190,11 @@ class Exchange:
         if plan.attempt_timeout != inf or not self.complete:
             self.timer.set(waiting.due(self, now))
         raw = head.render(dropped, lines, self.downstream.peer_trusted)
+        if not self.complete:
+            self.downstream.resume_reading()  # Before it is sent: the endpoint may be full at once, and say so.
         upstream.send(raw, head.length is None, kept, self.complete, self.trailers)
         if kept and len(kept) > REPLAY_BYTES:
             self.kept = None
-        if not self.complete:
-            self.downstream.resume_reading()
 
     def request_body(self, data: bytes) -> None:
         upstream = self.upstream

@@ -388,3 +388,17 @@ def test_a_compressed_body_passes_as_the_bytes_that_it_is() -> None:
     server.send(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(bomb) + bomb)
     found = response(client)
     assert (found.body, found.get(b"content-encoding")) == (bomb, b"gzip")
+
+
+def test_a_body_that_fills_the_endpoints_connection_at_once_is_read_no_further() -> None:
+    """D03: the transport says that it is full within the write of the head, and that must not be forgotten after it."""
+    world = World(ONCE)
+    client = world.client()
+    client.send(GET)
+    server = world.accept()
+    server.send(OK)
+    fill(server)
+    client.send(POST + b"Content-Length: 1000000\r\n\r\n" + b"x" * 100000)
+    assert client.paused
+    server.drained()
+    assert not client.paused
