@@ -15,7 +15,7 @@ from sidecar.clock import Random
 TRACE_ID = rb"(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-"
 TRACEPARENT = re.compile(rb"00-" + TRACE_ID + rb"([0-9a-f]{2})[ \t]*+")
 # A later version may say more behind what is known; of its flags only the sampled bit is known to mean the same.
-LATER_TRACEPARENT = re.compile(rb"(?!00|ff)[0-9a-f]{2}-" + TRACE_ID + rb"[0-9a-f]([0-9a-f])(?:-[!-~]*+)?+[ \t]*+")
+LATER_TRACEPARENT = re.compile(rb"(?!00|ff)[0-9a-f]{2}-" + TRACE_ID + rb"[0-9a-f]([0-9a-f])(?:-[!-~]*+)?[ \t]*+")
 # https://github.com/openzipkin/b3-propagation: trace id of 64 or 128 bits, span id, perhaps a decision and a parent.
 B3 = re.compile(rb"(?!0++-)((?:[0-9a-f]{16}){1,2})-(?!0{16})[0-9a-f]{16}(?:-([01d])(?:-[0-9a-f]{16})?)?")
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
