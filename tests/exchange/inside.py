@@ -22,7 +22,7 @@ class Watched(Exchange):
     _state: int | None = None
 
     @property
-    def state(self) -> int:  # type: ignore[override]
+    def state(self) -> int:
         assert self._state is not None
         return self._state
 

@@ -181,6 +181,28 @@ def test_a_race_that_is_lost_twice_is_a_failure() -> None:
     assert counted(world, reason="upstream_reset") == 1
 
 
+def test_a_race_is_lost_once_even_if_the_second_connection_was_used_before() -> None:
+    """It came back to the pool just in time, and closes too: that is enough."""
+    world = mesh(more=TOUCHY)
+    other = world.client()
+    stale = pooled(world)
+    other.send(request())
+    assert stale.take()
+    client = world.client()
+    client.send(request())
+    busy = world.accept()
+    busy.send(response())
+    assert heard(client).status == 200
+    client.send(request())
+    assert busy.take()
+    busy.end()
+    stale.send(response())
+    assert heard(stale).fields["x-sidecar-attempt"] == "1"
+    stale.end()
+    assert heard(client).reason == "upstream_reset"
+    assert heard(other).status == 200
+
+
 def test_a_first_byte_of_an_answer_ends_the_race() -> None:
     """The endpoint had the request."""
     world = mesh(more=TOUCHY)

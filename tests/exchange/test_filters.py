@@ -133,12 +133,13 @@ def test_a_verdict_that_comes_twice_counts_once(verdict: Reply | None) -> None:
     all_given_back(world, begun)
 
 
-def test_a_filter_may_resume_before_it_has_said_that_it_pauses() -> None:
-    """Its answer was there at once, for instance from a cache."""
+@pytest.mark.parametrize("said", [PAUSE, None, Reply(500, [], b"what now?")])
+def test_a_filter_may_resume_before_it_has_returned(said: Verdict) -> None:
+    """Its answer was there at once, for instance from a cache; what it says afterwards is late."""
 
     def hasty(view: RequestView) -> Verdict:
         view.resume(None)
-        return PAUSE
+        return said
 
     world = with_filters(mesh(), hasty, hasty)
     begun = watch(world)

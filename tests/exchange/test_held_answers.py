@@ -54,6 +54,37 @@ def test_a_body_that_grows_beyond_what_is_kept_stops_being_read_until_somebody_t
     assert heard(server).body == body
 
 
+def test_a_caller_that_was_not_read_any_more_is_read_again_for_an_answer_that_was_held() -> None:
+    """Its endpoint takes the rest of the body after all."""
+    world = mesh(more=PATIENT)
+    client = world.client()
+    body = bytes(range(256)) * 300
+    client.send(request("PUT", body=body)[: -len(body) + 60_000])
+    server = world.accept()
+    server.send(response(503, b"0123456789")[:-3])
+    client.send(body[60_000:70_000])
+    assert client.paused
+    lose_endpoints(world)
+    world.pass_time(0.2)
+    assert not client.paused
+    client.send(body[70_000:])
+    assert heard(server).body == body
+
+
+def test_what_was_read_already_when_reading_stopped_belongs_to_the_held_answer() -> None:
+    """A transport may have a last piece in its hands."""
+    world = mesh(more=PATIENT)
+    client = world.client()
+    client.send(request())
+    server = world.accept()
+    server.send(response(503, b"0123456789")[:-6])
+    server.protocol.data_received(b"456")
+    lose_endpoints(world)
+    world.pass_time(0.2)
+    server.send(b"789")
+    assert heard(client).body == b"0123456789"
+
+
 def test_a_held_answer_that_ends_meanwhile_is_whole() -> None:
     """Its connection is ready for others, and it is still the answer if there is no other."""
     world = mesh(more=PATIENT)

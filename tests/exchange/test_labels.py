@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -186,7 +187,12 @@ def test_a_request_that_passed_here_before_is_a_loop() -> None:
     assert (answer.status, answer.reason, world.dialing) == (508, "loop_detected", [])
 
 
-FORWARDED = {"Forwarded": "for=1", "X_Forwarded_For": "10.1.1.1", "X_Forwarded_Proto": "https", "X_Real_Ip": "10.1.1.1"}
+FORWARDED: dict[str, Any] = {
+    "Forwarded": "for=1",
+    "X_Forwarded_For": "10.1.1.1",
+    "X_Forwarded_Proto": "https",
+    "X_Real_Ip": "10.1.1.1",
+}
 
 
 def forwarded(fields: dict[str, str]) -> set[str]:

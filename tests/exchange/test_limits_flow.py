@@ -69,6 +69,27 @@ def test_services_have_bounds_of_their_own() -> None:
     assert [bool(client.received) for client in clients] == [False, True, False]
 
 
+def test_a_body_that_exceeds_what_is_kept_in_pieces_is_not_replayed() -> None:
+    """64 KiB and one byte, of which nobody saw the end coming."""
+    world = mesh(endpoints=2)
+    client = world.client()
+    client.send(request("PUT", body=b"x" * 65537)[:-40_000])
+    server = world.accept()
+    client.send(b"x" * 40_000)
+    server.send(response(503, b"no"))
+    assert (heard(client).body, world.dialing) == (b"no", [])
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_only_a_503_can_say_that_nothing_was_processed(status: int) -> None:
+    """The words belong to that status."""
+    world = mesh(endpoints=2)
+    client = world.client()
+    client.send(request("POST", body=b"pay"))
+    world.accept().send(response(status, x_sidecar_reason="draining"))
+    assert (heard(client).status, world.dialing) == (status, [])
+
+
 @pytest.mark.parametrize(("fields", "fresh"), [({}, True), ({"Idempotency_Key": "k"}, False)])
 def test_what_may_not_be_repeated_takes_no_doubtful_connection(fields: dict[str, str], fresh: bool) -> None:
     """Two seconds idle is too old for it as long as nothing is known of the endpoint."""

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.errors import Failure
 from tests.exchange.steps import at_rest, heard, mesh, request, response
-from tests.support.world import World
+from tests.support.world import Peer, World
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])
@@ -340,7 +340,7 @@ def test_with_one_bad_endpoint_of_two_only_every_second_first_attempt_meets_it()
     """A retry does not take a first attempt's turn in the rotation."""
     world = mesh(endpoints=2, more="breaker = false\n")
     client = world.client()
-    servers: dict[tuple[str, int], object] = {}
+    servers: dict[tuple[str, int], Peer] = {}
     met = 0
     for _ in range(20):
         client.send(request())
@@ -349,10 +349,10 @@ def test_with_one_bad_endpoint_of_two_only_every_second_first_attempt_meets_it()
                 server = world.accept()
                 servers[server.address] = server
             for address, server in servers.items():
-                if server.take():  # type: ignore[attr-defined]
+                if server.take():
                     bad = address[0] == "10.0.0.1"
                     met += bad
-                    server.send(response(503 if bad else 200))  # type: ignore[attr-defined]
+                    server.send(response(503 if bad else 200))
             if client.received:
                 break
             world.pass_time(0.2)

@@ -90,6 +90,22 @@ def test_an_endpoint_that_takes_a_little_is_given_time(taken: int) -> None:
     assert server.aborted == (taken == 0)
 
 
+def test_an_open_ended_response_to_a_request_that_stands_still_is_broken_off() -> None:
+    """Nothing is owed of the one, but of the other; whose fault it is cannot be told."""
+    world = mesh(more="breaker = { failures = 1 }\n")
+    client = world.client()
+    client.send(request("PUT", body=b"0123456789")[:-5])
+    server = world.accept()
+    server.send(STREAM)
+    world.pass_time(59)
+    assert not client.over
+    world.pass_time(2)
+    assert client.over and server.aborted
+    again = world.client()
+    again.send(request())
+    assert again.take() == b"" and world.dialing
+
+
 def test_a_small_idle_timeout_bounds_a_quiet_stream() -> None:
     """The same that closes idle connections."""
     world = mesh(more='[limits]\nidle_timeout = "20s"\n')
