@@ -45,8 +45,7 @@ class Flow(asyncio.Protocol):
     def unsent(self) -> int:
         return self._transport.get_write_buffer_size()
 
-    def on_timer(self, now: float) -> None:
-        raise NotImplementedError
+    def on_timer(self, now: float) -> None: ...
 
     def _await_peer(self) -> None:
         """Gives the peer time to take what is left, and then to close its side; ``on_timer`` sees whether it did."""
