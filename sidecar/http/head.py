@@ -45,14 +45,3 @@ class Request(Protocol):
         ...
 
     def path(self) -> bytes: ...
-
-
-class Response(Protocol):
-    """The head of a response. ``length`` is in bytes, ``None`` when only the transfer itself tells; no body is length 0."""
-
-    status: int
-    length: int | None
-    reusable: bool
-    """Whether the sender keeps the connection for another request after this response."""
-
-    def get(self, name: bytes) -> bytes | None: ...

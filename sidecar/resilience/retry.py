@@ -23,7 +23,7 @@ from sidecar.resilience import budget as budgets
 from sidecar.resilience.outcome import CONDITIONS, Condition, is_failure_status
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-"""RFC 9110 section 9.2.2. PATCH is not among them (RFC 5789), whatever its body."""
+"""RFC 9110 section 9.2.2; methods are case-sensitive (9.1). PATCH is not among them (RFC 5789), whatever its body."""
 
 UNPROCESSED = frozenset(
     (Failure.CONNECT_FAILED, Failure.CONNECT_TIMEOUT, Failure.APP_UNREACHABLE, Failure.DRAINING, Failure.OVERLOADED)
@@ -76,11 +76,6 @@ class Retry:
     def allows_failure(self, failure: Failure) -> bool:
         """Whether an attempt that ended so, without a response, is worth another try."""
         return failure in self._allowed
-
-
-def idempotent(method: bytes) -> bool:
-    """Whether doing it twice is the same as doing it once. Methods are case-sensitive (RFC 9110 section 9.1)."""
-    return method in IDEMPOTENT
 
 
 def parse_retry_after(value: bytes, wall_now: float) -> float | None:
