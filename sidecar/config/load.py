@@ -178,7 +178,12 @@ def _about_listeners(file: File) -> Iterator[tuple[Path, str]]:
             ("service", "app"),
             ('is missing: where does the application listen? (or set listen.inbound = "none" for outbound calls only)'),
         )
-    listeners = [("inbound", listen.inbound), ("outbound", listen.outbound), ("probes", listen.probes)]
+    listeners = [
+        ("inbound", listen.inbound),
+        ("outbound", listen.outbound),
+        ("admin", listen.admin),
+        ("probes", listen.probes),
+    ]
     bound = [(name, address) for name, address in listeners if address is not None and address.port]
     for index, (name, address) in enumerate(bound):
         for other, taken in bound[:index]:
@@ -240,6 +245,8 @@ def _resolved(file: File, raw: dict[str, Any], reader: Reader) -> Config:
         limits=file.limits,
         trace=file.trace,
         drain=file.drain,
+        log=file.log,
+        access_log=file.access_log,
         defaults=service("", defaults),
         passthrough=service("passthrough", merged(defaults, {"timeout": "external"})),
         services={name: service(name, table) for name, table in own.items()},

@@ -21,6 +21,8 @@ from sidecar.model import Duration
 from sidecar.resilience.breaker import Settings as BreakerSettings
 from sidecar.resilience.limits import Settings as LimitsSettings
 from sidecar.resilience.retry import Settings as RetrySettings
+from sidecar.telemetry.access_log import Settings as AccessLogSettings
+from sidecar.telemetry.log import Settings as LogSettings
 
 Wait = Annotated[float, Meta(title="wait")]
 Timeout = Annotated[float | None, Meta(title="timeout")]
@@ -84,6 +86,7 @@ class Listen(Table, frozen=True, kw_only=True):
 
     inbound: Listener | None = Address("0.0.0.0", 15006)
     outbound: Listener | None = Address("127.0.0.1", 15001)
+    admin: Listener | None = Address("127.0.0.1", 15000)
     probes: Listener | None = Address("0.0.0.0", 15020)
 
 
@@ -114,10 +117,14 @@ class Trace(Table, frozen=True, kw_only=True):
 
 
 class Drain(Table, frozen=True, kw_only=True):
-    """``[drain]``: seconds of accepting while not ready, and seconds for what then still runs."""
+    """``[drain]``: seconds of accepting while not ready, and seconds for what then still runs.
+
+    ``outbound``: what ends its service, being idle or the end of the application that ``run -- COMMAND`` started.
+    """
 
     delay: Wait = 5.0
     grace: Wait = 20.0
+    outbound: Literal["idle", "app-exit"] = "idle"
 
 
 class Overrides(Table, frozen=True, kw_only=True):
@@ -220,6 +227,8 @@ class File(Table, frozen=True, kw_only=True):
     limits: HttpSettings = HttpSettings()
     trace: Trace = Trace()
     drain: Drain = Drain()
+    log: LogSettings = LogSettings()
+    access_log: AccessLogSettings = AccessLogSettings()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +242,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits: HttpSettings
     trace: Trace
     drain: Drain
+    log: LogSettings
+    access_log: AccessLogSettings
     defaults: ServiceConfig
     """For services that are not listed; its name is empty and it has no endpoints."""
     passthrough: ServiceConfig

@@ -1,0 +1,16 @@
+"""The access log: a line an exchange."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[access_log]``: which exchanges; ``sample`` is the share (0 to 1) of those that did not fail."""
+
+    mode: Literal["off", "failed", "sampled", "all"] = "off"
+    sample: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    format: Literal["json", "text"] = "json"
