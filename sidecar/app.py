@@ -1,7 +1,8 @@
 """The only place that constructs and connects parts.
 
 Requests come in on a listener (``proxy/listener``), one connection each (``proxy/downstream``), become exchanges
-(``exchange/machine``), which go by a plan (``routing/plan``) to an endpoint (``proxy/upstream``).
+(``exchange/machine``), which go by a plan (``routing/plan``) to an endpoint (``proxy/upstream``). The plans are those of
+an assembly, which is all that a reload replaces; listeners, services and connections live on.
 """
 
 from __future__ import annotations
@@ -9,51 +10,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import sidecar
 from sidecar.admin.health import Probes
 from sidecar.admin.metrics import Sources
-from sidecar.balance import Balancer
-from sidecar.balance.least_request import LeastRequest
-from sidecar.balance.random_choice import RandomChoice
-from sidecar.balance.round_robin import RoundRobin
+from sidecar.assembly import Assembly
 from sidecar.clock import Clock, Random
-from sidecar.config.schema import Config, RouteConfig, ServiceConfig
+from sidecar.config.schema import Config, ServiceConfig
 from sidecar.config.units import Address
 from sidecar.discovery.static import StaticRegistry, Written
-from sidecar.exchange.local import LocalExchange
+from sidecar.exchange.local import Answer, Handler, LocalExchange
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.scope import Scope
 from sidecar.http.h1.request import RequestHead
-from sidecar.model import Dial, Endpoint
+from sidecar.model import Endpoint
 from sidecar.proxy.dialer import SocketDialer
 from sidecar.proxy.downstream import DownstreamConnection
-from sidecar.proxy.listener import Listener, Network
+from sidecar.proxy.listener import Listener
 from sidecar.proxy.loop_timer import LoopTimer
 from sidecar.proxy.pool import Dialer, Pools
-from sidecar.resilience.budget import Budget
-from sidecar.resilience.limits import Limits
-from sidecar.resilience.retry import Retry
-from sidecar.routing.match import Match
-from sidecar.routing.plan import Direction, RoutePlan, Service, compile_plan
-from sidecar.routing.table import Route, Table
 from sidecar.telemetry.stats import Stats
 from sidecar.telemetry.trace import Settings as TraceSettings
 from sidecar.telemetry.trace import Tracer
 from sidecar.timing.wheel import Wheel
 
-BALANCERS: dict[str, type[RoundRobin] | type[LeastRequest] | type[RandomChoice]] = {
-    "round_robin": RoundRobin,
-    "least_request": LeastRequest,
-    "random": RandomChoice,
-}
-PASSTHROUGH_HOSTS = 256
-"""How many hosts that are no service of ours are remembered with their connections and breakers."""
 RESERVED_FILES = 64
 """File descriptors that no connection of a listener may take: for probes, and for callers that are told to go away."""
+OWN_CONNECTIONS = 100
+"""How many connections may ask a sidecar about itself, on each of the listeners that serve that."""
 FIRST_RESOLUTION_SECONDS = 3.0
 """How long the start waits for the names of endpoints."""
 
@@ -61,7 +47,7 @@ log = logging.getLogger("sidecar")
 
 
 class Sidecar:
-    """One sidecar: everything that it is made of, and ``start`` and ``close``."""
+    """One sidecar: everything that it is made of, and ``start``, ``reload`` and ``close``."""
 
     def __init__(
         self,
@@ -72,219 +58,126 @@ class Sidecar:
         dialer: Dialer | None = None,
     ) -> None:
         """``dialer`` makes the connections to endpoints; the tests bring their own."""
-        self.config = config
+        self.draining = False
+        self._loop = loop
         self._clock = clock
         self._random = random
-        self._loop = loop
-        self.draining = False
-        wheel = self.wheel = Wheel()
-        self._timer = LoopTimer(wheel, clock, loop)
-        self._tracer = Tracer(TraceSettings(config.trace.sample), random)
-        self._sockets = SocketDialer(loop)
-        self._pools = Pools(wheel, clock, config.limits, dialer or self._sockets)
         self._identity = b"%016x" % random.getrandbits(64)
+        self.wheel = Wheel()
+        self._timer = LoopTimer(self.wheel, clock, loop)
+        self._sockets = SocketDialer(loop)
+        self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets)
         self._registries: dict[str, StaticRegistry] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._passthrough: OrderedDict[tuple[str, int], RoutePlan] = OrderedDict()
-        self._app: Endpoint | None = None
-        # One series for all hosts: metrics must not name what only a request has named.
-        self._passed_through = Stats("outbound", Direction.PASSTHROUGH.value, "")
+        self._lookups: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.assembly = self._assemble(config)
+        self._handlers: dict[str, Handler] = {"probes": self._probes_handler()}
+        self._scopes: dict[str, Scope] = {}
+        self.listeners = {name: self._new_listener(name, self.assembly) for name in self._addresses(config)}
+        self._take_over(self.assembly)
 
-        self.services = {name: self._service(policy) for name, policy in config.services.items()}
-        self.plans: list[RoutePlan] = []
-        """Every plan but those of passthrough."""
-        self.listeners: dict[str, Listener] = {}
-        self._unrouted: list[Stats] = []
-        if config.listen.inbound is not None and config.service.app is not None:
-            self._add("inbound", self._inbound_scope(config.service.app), wheel, config.inbound.trusted)
-        if config.listen.outbound is not None:
-            self._add("outbound", self._outbound_scope(), wheel, None)
-        if config.listen.probes is not None:
-            self._add_probes(wheel)
+    def _assemble(self, config: Config, former: Assembly | None = None) -> Assembly:
+        return Assembly(config, self._random, self._identity, self._pools.forget, former)
 
-    # Services and plans
-
-    def _service(self, policy: ServiceConfig) -> Service:
-        """A service with its live parts; its endpoints come from the registry."""
-        balancer: Balancer = BALANCERS[policy.balance](self._random)
-        service = Service(
-            policy.name,
-            (),
-            balancer,
-            Limits(policy.limits),
-            Budget(policy.retry.budget) if policy.retry is not None else None,
-            policy.breaker,
-            Dial(policy.connect_timeout, policy.limits.max_connections),
-        )
-
-        def publish(endpoints: Sequence[Endpoint]) -> None:
-            for gone in set(service.endpoints) - set(endpoints):
-                self._pools.forget(gone)
-            service.endpoints = endpoints
-
-        if policy.endpoints:
-            written = [Written(one.host, one.port, one.weight, one.zone) for one in policy.endpoints]
-            registry = self._registries[policy.name] = StaticRegistry(written, publish)
-            registry.publish()
-        return service
-
-    def _plan(
-        self, direction: Direction, service: Service, policy: ServiceConfig, stats: Stats | None = None
-    ) -> RoutePlan:
-        plan = compile_plan(
-            direction,
-            service,
-            stats or Stats(direction.value, service.name, ""),
-            timeout=policy.timeout,
-            attempt_timeout=policy.attempt_timeout,
-            stall_timeout=policy.stall_timeout,
-            idle_timeout=self.config.limits.idle_timeout,
-            retry=Retry(policy.retry, self._random) if policy.retry is not None else None,
-            identity=self._identity,
-            source=self._source("inbound" if direction is Direction.INBOUND else "outbound"),
-        )
-        if policy.retry is not None and service.budget is None:
-            service.budget = Budget(policy.retry.budget)  # A route may retry where its service does not.
-        if direction is not Direction.PASSTHROUGH:
-            self.plans.append(plan)
-        return plan
-
-    def _source(self, direction: str) -> str:
-        return f"{self.config.service.name}/{direction}"
-
-    def _scope(self, direction: str, table: Table) -> Scope:
-        return Scope(
-            table.find, self._pools, self._tracer, self._clock, self._count_unrouted(direction), self._source(direction)
-        )
-
-    def _count_unrouted(self, direction: str) -> Stats:
-        stats = Stats(direction, "", "")
-        self._unrouted.append(stats)
-        return stats
-
-    def _inbound_scope(self, app: Address) -> Scope:
-        """Inbound there is one place to go to, and nothing to choose, repeat or break."""
-        config = self.config
-        policy = config.defaults
-        self._app = Endpoint(app.host, app.port)
-        service = Service(
-            config.service.name,
-            (self._app,),
-            RoundRobin(self._random),
-            Limits(policy.limits),
-            None,
-            None,
-            Dial(policy.connect_timeout, policy.limits.max_connections),
-        )
-        plan = compile_plan(
-            Direction.INBOUND,
-            service,
-            Stats("inbound", service.name, ""),
-            timeout=config.inbound.timeout,
-            attempt_timeout=None,
-            stall_timeout=policy.stall_timeout,
-            idle_timeout=config.limits.idle_timeout,
-            retry=None,
-            identity=self._identity,
-            source=self._source("inbound"),
-        )
-        self.plans.append(plan)
-        return self._scope("inbound", Table((), {}, lambda head: plan, b"\0"))
-
-    def _outbound_scope(self) -> Scope:
-        config = self.config
-        plans = {
-            name: self._plan(Direction.OUTBOUND, service, config.policy(name))
-            for name, service in self.services.items()
-        }
-        routes = [self._route(route) for route in config.routes]
-        return self._scope("outbound", Table(routes, plans, self._pass_through, self._identity))
-
-    def _route(self, route: RouteConfig) -> Route:
-        asked = route.match
-        match = Match(asked.path, asked.path_prefix, asked.methods, asked.headers)
-        split = [
-            (
-                self._plan(
-                    Direction.OUTBOUND,
-                    self.services[name],
-                    self.config.policy(name, route),
-                    Stats("outbound", name, route.name),
-                ),
-                weight,
-            )
-            for name, weight in route.split
-        ]
-        return Route(asked.host, match, split, self._random)
-
-    def _pass_through(self, head: RequestHead) -> RoutePlan | None:
-        """The plan for a host that is no service of ours, if such are let through at all."""
-        allowed = self.config.outbound.passthrough
-        if allowed == "none" or not head.host or (allowed == "proxy" and not head.absolute):
-            return None
-        address = (head.host.strip("[]"), head.port or 80)
-        plan = self._passthrough.get(address)
-        if plan is None:
-            service = self._service(self.config.passthrough)
-            service.endpoints = (Endpoint(*address),)
-            plan = self._plan(Direction.PASSTHROUGH, service, self.config.passthrough, self._passed_through)
-            self._passthrough[address] = plan
-            if len(self._passthrough) > PASSTHROUGH_HOSTS:
-                _, oldest = self._passthrough.popitem(last=False)
-                self._pools.forget(oldest.service.endpoints[0])
-        self._passthrough.move_to_end(address)
-        return plan
+    @property
+    def config(self) -> Config:
+        return self.assembly.config
 
     # Listeners
 
-    def _add(self, name: str, scope: Scope, wheel: Wheel, trusted: Sequence[Network] | None) -> None:
-        self.listeners[name] = Listener(
-            name,
-            scope.source,
-            partial(Exchange, scope),
-            wheel,
-            self._clock,
-            self.config.limits,
-            scope.unrouted,
-            self._max_connections(),
-            trusted,
-            self._new_request_id,
-        )
+    def _addresses(self, config: Config) -> dict[str, Address]:
+        """Where each listener belongs, in the order in which they are bound."""
+        listen = config.listen
+        all_ = {"inbound": listen.inbound, "outbound": listen.outbound, "probes": listen.probes}
+        return {name: address for name, address in all_.items() if address is not None}
 
-    def _add_probes(self, wheel: Wheel) -> None:
-        probes = self._probes()
+    def _new_listener(self, name: str, assembly: Assembly) -> Listener:
+        handler = self._handlers.get(name)
+        if handler is not None:
+            answering = partial(self._begin_local, handler)
+            return Listener(name, answering, self.wheel, self._clock, Stats(name, "", ""), self._new_request_id)
+        scope = self._scopes.get(name)
+        if scope is None:
+            scope = self._scopes[name] = Scope(self._pools, self._clock, assembly.unrouted[name])
+        exchanging = partial(Exchange, scope)
+        return Listener(name, exchanging, self.wheel, self._clock, scope.unrouted, self._new_request_id)
 
-        def begin(head: RequestHead, connection: DownstreamConnection) -> LocalExchange:
-            return LocalExchange(head, connection, probes.handle, self._clock, self._loop.call_soon)
+    def _begin_local(self, handler: Handler, head: RequestHead, connection: DownstreamConnection) -> LocalExchange:
+        return LocalExchange(head, connection, handler, self._clock, self._loop.call_soon)
 
-        self.listeners["probes"] = Listener(
-            "probes",
-            self._source("probes"),
-            begin,
-            wheel,
-            self._clock,
-            self.config.limits,
-            Stats("probes", "", ""),
-            100,
-            (),
-            self._new_request_id,
-        )
+    def _take_over(self, assembly: Assembly) -> None:
+        """From here on everything goes by ``assembly``."""
+        config = assembly.config
+        self.assembly = assembly
+        assembly.settle()
+        self._pools.limits = config.limits
+        self._tracer = Tracer(TraceSettings(config.trace.sample), self._random)
+        for name, scope in self._scopes.items():
+            if name in assembly.tables:
+                scope.follow(assembly.tables[name].find, self._tracer, assembly.source(name))
+        for name, listener in self.listeners.items():
+            if name in self._handlers:
+                listener.follow(assembly.source(name), config.limits, OWN_CONNECTIONS, ())
+            else:
+                trusted = config.inbound.trusted if name == "inbound" else None
+                listener.follow(assembly.source(name), config.limits, self._max_connections(config), trusted)
+        self._follow_registries(config)
 
-    def _max_connections(self) -> int:
+    def _max_connections(self, config: Config) -> int:
         """Never above half of what the system lets us open: the other half is for endpoints."""
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES
-        return max(1, min(self.config.inbound.max_connections, files // 2))
+        return max(1, min(config.inbound.max_connections, files // 2))
 
     def _new_request_id(self) -> bytes:
         return self._tracer.new_trace()[0]
 
+    # Registries
+
+    def _registry(self, name: str) -> StaticRegistry:
+        registry = self._registries.get(name)
+        if registry is None:
+            registry = self._registries[name] = StaticRegistry((), partial(self._publish, name))
+        return registry
+
+    def _follow_registries(self, config: Config) -> None:
+        for name in self._registries.keys() - config.services.keys():
+            del self._registries[name]
+        for name, policy in config.services.items():
+            self._registry(name).write(_written(policy))
+
+    async def _look_up_ahead(self, config: Config) -> None:
+        """Learns the names that are new in ``config``: its services must not be without endpoints when they begin."""
+        new = [self._registry(name).learn(_written(policy)) for name, policy in config.services.items()]
+        try:
+            async with asyncio.timeout(FIRST_RESOLUTION_SECONDS):
+                await asyncio.gather(*new)
+        except TimeoutError:
+            log.warning("some names of the new configuration are not resolved yet; going by it all the same")
+
+    def _publish(self, name: str, endpoints: Sequence[Endpoint]) -> None:
+        service = self.assembly.services[name]
+        for gone in set(service.endpoints) - set(endpoints):
+            self._pools.forget(gone)
+        service.endpoints = endpoints
+
+    def _look_up_names(self) -> list[StaticRegistry]:
+        """Sees to it that names, and only they, are looked up again and again; the registries that have some."""
+        named = {name: registry for name, registry in self._registries.items() if registry.has_names}
+        for name in tuple(self._lookups):
+            if name not in named or not named[name].complete:
+                self._lookups.pop(name).cancel()
+        for name, registry in named.items():
+            if name not in self._lookups:
+                self._lookups[name] = self._loop.create_task(registry.run())
+        return list(named.values())
+
     # What probes and metrics are told
 
-    def _probes(self) -> Probes:
-        return Probes(
+    def _probes_handler(self) -> Handler:
+        probes = Probes(
             Sources(
-                stats=self._stats,
-                services=self._all_services,
+                stats=lambda: self.assembly.all_stats(),
+                services=lambda: self.assembly.all_services(),
                 connections=self._connections,
                 reload_successful=lambda: True,
             ),
@@ -293,9 +186,14 @@ class Sidecar:
             self._clock,
             self.config.service.name,
             sidecar.__version__,
-            self._source("probes"),
+            self.assembly.source("probes"),
             self._new_request_id,
         )
+
+        def handle(head: RequestHead, answer: Callable[[Answer], None]) -> None:
+            answer(probes.handle(head))
+
+        return handle
 
     def _bound(self) -> tuple[bool, str]:
         missing = [name for name, listener in self.listeners.items() if listener.address is None]
@@ -306,48 +204,27 @@ class Sidecar:
         # A name that does not resolve today must not keep everything else from being served.
         return True, f"not resolved yet: {', '.join(missing)}" if missing else "all endpoints are known"
 
-    def _stats(self) -> Iterator[Stats]:
-        yield from self._unrouted
-        for plan in self.plans:
-            yield plan.stats
-        yield self._passed_through
-
-    def _all_services(self) -> Iterator[tuple[str, Service]]:
-        for plan in self.plans:
-            if plan.direction is Direction.INBOUND:
-                yield "inbound", plan.service
-        for service in self.services.values():
-            yield "outbound", service
-
     def _connections(self) -> Iterator[tuple[str, str, int]]:
-        for name, listener in self.listeners.items():
-            if name != "probes":
-                yield "downstream", name, len(listener.connections)
-        for direction in (Direction.INBOUND, Direction.OUTBOUND):
-            services = {plan.service for plan in self.plans if plan.direction is direction}
-            if direction is Direction.OUTBOUND:
-                services.update(plan.service for plan in self._passthrough.values())
-            open_ = sum(e.pool.open for service in services for e in service.endpoints if e.pool is not None)
-            yield "upstream", direction.value, open_
+        for name in self._scopes.keys() & self.listeners.keys():
+            yield "downstream", name, len(self.listeners[name].connections)
+        called = [*self.assembly.all_services(), *(("outbound", service) for service in self.assembly.passing())]
+        for direction, service in called:
+            yield "upstream", direction, sum(e.pool.open for e in service.endpoints if e.pool is not None)
 
     # Life
 
     def ended_outbound(self) -> int:
         """How many requests of the application have ended so far, whatever they asked for."""
-        return sum(sum(one.requests.values()) for one in self._stats() if one.direction == "outbound")
+        stats = self.assembly.all_stats()
+        return sum(sum(one.requests.values()) for one in stats if one.direction == "outbound")
 
     async def start(self) -> None:
         """Binds every listener and learns the endpoints. Raises ``OSError``."""
-        listen = self.config.listen
-        for name, address in (("inbound", listen.inbound), ("outbound", listen.outbound), ("probes", listen.probes)):
-            listener = self.listeners.get(name)
-            if listener is not None and address is not None:
-                await listener.open(address.host, address.port)
-        bound = {name: listener.address for name, listener in self.listeners.items() if listener.address is not None}
-        inbound = bound.pop("inbound", None)
-        self._sockets.own_addresses(tuple(bound.values()), inbound, self._app)
-        named = [registry for registry in self._registries.values() if registry.has_names]
-        self._tasks = [self._loop.create_task(registry.run()) for registry in named]
+        for name, address in self._addresses(self.config).items():
+            await self.listeners[name].open(address.host, address.port)
+            await self.listeners[name].serve()
+        self._know_own_addresses()
+        named = self._look_up_names()
         try:
             async with asyncio.timeout(FIRST_RESOLUTION_SECONDS):
                 for registry in named:
@@ -355,11 +232,60 @@ class Sidecar:
         except TimeoutError:
             log.warning("%s; starting without", self._seen()[1])
 
+    def _know_own_addresses(self) -> None:
+        """The dialer knows where we listen: a connection to ourselves would be a loop."""
+        bound = {name: listener.address for name, listener in self.listeners.items() if listener.address is not None}
+        inbound = bound.pop("inbound", None)
+        self._sockets.own_addresses(tuple(bound.values()), inbound, self.assembly.app)
+
+    async def reload(self, config: Config) -> None:
+        """Goes by ``config`` from here on. Raises ``OSError`` if a new address cannot be bound; then nothing has changed.
+
+        Requests that run keep the plans that they began with, and services, endpoints, breakers, connections and
+        counters live on. A listener whose address has changed is opened anew before the old one takes no more.
+        """
+        assembly = await asyncio.to_thread(self._assemble, config, self.assembly)
+        await self._look_up_ahead(config)
+        fresh = await self._open_changed(assembly)
+        kept = self._addresses(config)
+        old = [listener for name, listener in self.listeners.items() if name in fresh or name not in kept]
+        self.listeners = {name: fresh.get(name) or self.listeners[name] for name in kept}
+        self._take_over(assembly)
+        for listener in fresh.values():
+            await listener.serve()
+        self._know_own_addresses()
+        self._look_up_names()
+        for listener in old:
+            self._leave(listener)
+
+    async def _open_changed(self, assembly: Assembly) -> dict[str, Listener]:
+        """Listeners for the addresses that ``assembly`` has and we have not, bound but not serving yet."""
+        fresh: dict[str, Listener] = {}
+        try:
+            for name, address in self._addresses(assembly.config).items():
+                if name not in self.listeners or self._addresses(self.config)[name] != address:
+                    fresh[name] = self._new_listener(name, assembly)
+                    await fresh[name].open(address.host, address.port)
+        except OSError:
+            for listener in fresh.values():
+                await listener.close()
+            raise
+        return fresh
+
+    def _leave(self, listener: Listener) -> None:
+        task = self._loop.create_task(listener.retire())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
     async def close(self) -> None:
-        for task in self._tasks:
+        for task in (*self._lookups.values(), *self._leaving):
             task.cancel()
         for listener in self.listeners.values():
             await listener.close()
         self._sockets.close()
         self._pools.close()
         self._timer.close()
+
+
+def _written(policy: ServiceConfig) -> list[Written]:
+    return [Written(one.host, one.port, one.weight, one.zone) for one in policy.endpoints]

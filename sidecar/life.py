@@ -23,12 +23,10 @@ import uvloop
 from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config
-from sidecar.proxy.listener import Listener
+from sidecar.proxy.listener import LAST_REQUEST_SECONDS, Listener
 
 QUIET_SECONDS = 1.0
 """How long nothing may have begun for outbound to count as idle."""
-LAST_REQUEST_SECONDS = 1.0
-"""How long an idle connection may still bring a request while inbound drains."""
 POLL_SECONDS = 0.05
 
 log = logging.getLogger("sidecar")
@@ -93,7 +91,7 @@ def _say_where(sidecar: Sidecar) -> None:
     app = sidecar.config.service.app
     for name, listener in sidecar.listeners.items():
         if listener.address is not None:
-            to = {"inbound": f" -> {app}", "outbound": f" -> {len(sidecar.services)} services"}.get(name, "")
+            to = {"inbound": f" -> {app}", "outbound": f" -> {len(sidecar.assembly.services)} services"}.get(name, "")
             host, port = listener.address
             log.info(
                 "%s: %s on %s:%d%s", sidecar.config.service.name, name, f"[{host}]" if ":" in host else host, port, to

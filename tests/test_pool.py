@@ -116,7 +116,7 @@ def test_a_waiter_that_leaves_frees_its_place() -> None:
     server.send(OK)
     server.send(OK)
     assert answered(first) == answered(last) == b"200"
-    assert world.sidecar.services["orders"].limits.pending == 0
+    assert world.sidecar.assembly.services["orders"].limits.pending == 0
 
 
 def test_a_connection_whose_waiter_has_left_is_kept_for_the_next() -> None:
@@ -274,7 +274,7 @@ def test_a_get_that_lost_the_race_is_sent_again_on_a_new_connection() -> None:
     breaker = world.endpoints[0].breaker
     assert breaker is not None
     assert list(breaker.transitions) == [0, 0, 0]  # type: ignore[attr-defined]
-    assert world.sidecar.plans[-1].stats.retries == {}
+    assert world.sidecar.assembly.plans[-1].stats.retries == {}
 
 
 def test_a_post_that_lost_a_race_it_was_sure_of_is_not_sent_again() -> None:

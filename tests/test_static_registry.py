@@ -216,7 +216,7 @@ def started(loop: VirtualLoop, names: Names, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def labels(sidecar: Sidecar, service: str) -> list[str]:
-    return [endpoint.label for endpoint in sidecar.services[service].endpoints]
+    return [endpoint.label for endpoint in sidecar.assembly.services[service].endpoints]
 
 
 def test_the_start_waits_for_names_but_not_for_ever(
@@ -251,7 +251,7 @@ def test_no_connection_is_left_to_an_address_that_a_name_has_lost(
     """The service knows the new set, and the pool of the address that went is closed."""
     names = Names(slow=["10.0.0.3"], fast=["10.0.0.2"])
     sidecar = started(loop, names, monkeypatch)
-    before = sidecar.services["payments"].endpoints[0]
+    before = sidecar.assembly.services["payments"].endpoints[0]
     forgotten: list[Endpoint] = []
     monkeypatch.setattr(type(sidecar._pools), "forget", lambda pools, endpoint: forgotten.append(endpoint))
     names.known["fast"] = ["10.0.0.4"]

@@ -55,21 +55,39 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def _names(written: Sequence[Written]) -> dict[str, int]:
+    """Hosts that have to be looked up, each with a port that it is used with."""
+    # What localhost means is tried by each connection: IPv4 or IPv6, wherever the application listens.
+    return {one.host: one.port for one in written if one.host != "localhost" and not _is_address(one.host)}
+
+
 class StaticRegistry:
     """The endpoints of one service. ``publish`` gets every new set; endpoints that stay are the same objects."""
 
     def __init__(
         self, written: Sequence[Written], publish: Callable[[Sequence[Endpoint]], None], resolve: Resolve = resolve
     ) -> None:
-        self._written = written
         self._publish = publish
         self._resolve = resolve
         self._known: dict[str, list[str]] = {}
-        self._endpoints: dict[tuple[str, int, int, str], Endpoint] = {}
-        self._published: list[Endpoint] | None = None
-        self._names = {one.host: one.port for one in written if self._resolves(one)}
+        self._endpoints: dict[tuple[str, int], Endpoint] = {}
+        self._published: list[tuple[str, int, int, str]] = []
         self.asked = asyncio.Event()
         """Set when every name has been asked for once, whatever came of it."""
+        self._written = written
+        self._names = _names(written)
+
+    def write(self, written: Sequence[Written]) -> None:
+        """The configuration has changed: ``written`` is what it says now."""
+        self._written = written
+        self._names = _names(written)
+        self._known = {host: known for host, known in self._known.items() if host in self._names}
+        self.publish()
+
+    async def learn(self, written: Sequence[Written]) -> None:
+        """Looks up the names in ``written`` that are not known yet, before it is what counts."""
+        new = {host: port for host, port in _names(written).items() if host not in self._known}
+        await asyncio.gather(*(self._look_up(host, port) for host, port in new.items()))
 
     @property
     def has_names(self) -> bool:
@@ -79,11 +97,6 @@ class StaticRegistry:
     def complete(self) -> bool:
         """Whether every name has been resolved at least once."""
         return self._names.keys() <= self._known.keys()
-
-    @staticmethod
-    def _resolves(one: Written) -> bool:
-        # What localhost means is tried by each connection: IPv4 or IPv6, wherever the application listens.
-        return one.host != "localhost" and not _is_address(one.host)
 
     async def refresh(self) -> None:
         """Resolves every name once, all of them at the same time, and publishes what is news."""
@@ -104,17 +117,26 @@ class StaticRegistry:
             log.warning("%s cannot be resolved (%s); %s, trying again", host, why, kept)
 
     def publish(self) -> None:
-        """Publishes what is known, if that is news."""
-        endpoints: dict[tuple[str, int, int, str], Endpoint] = {}
+        """Publishes what is known, if that is news. An address that stays is the same endpoint, with its breaker and
+        connections, whatever its weight has become; where one is given twice the first counts."""
+        wanted: dict[tuple[str, int], Written] = {}
         for one in self._written:
-            for address in self._known.get(one.host, []) if self._resolves(one) else [one.host]:
-                key = (address, one.port, one.weight, one.zone)
-                endpoints[key] = self._endpoints.get(key) or Endpoint(*key)
-        self._endpoints = endpoints
-        current = list(endpoints.values())
-        if current != self._published:
-            self._published = current
-            self._publish(tuple(current))
+            for address in self._known.get(one.host, []) if one.host in self._names else [one.host]:
+                wanted.setdefault((address, one.port), one)
+        current = [(*address, one.weight, one.zone) for address, one in wanted.items()]
+        if current == self._published:
+            return
+        self._published = current
+        self._endpoints = {address: self._endpoint(address, one) for address, one in wanted.items()}
+        self._publish(tuple(self._endpoints.values()))
+
+    def _endpoint(self, address: tuple[str, int], one: Written) -> Endpoint:
+        endpoint = self._endpoints.get(address)
+        if endpoint is None:
+            return Endpoint(*address, one.weight, one.zone)
+        endpoint.weight = one.weight
+        endpoint.zone = one.zone
+        return endpoint
 
     async def run(self) -> None:
         """Refreshes for as long as it is not cancelled."""

@@ -14,14 +14,17 @@ from sidecar.http.reply import Reply
 SLICE_SECONDS: Final = 0.004
 """How long a streamed answer may hold the loop before others get their turn."""
 
-Handler = Callable[[RequestHead], tuple[Reply, Iterator[bytes] | None]]
-"""Makes the reply to a request; with an iterator its body is streamed from it."""
+Answer = tuple[Reply, Iterator[bytes] | None]
+"""A reply; with an iterator its body is streamed from it."""
+
+Handler = Callable[[RequestHead, Callable[[Answer], None]], None]
+"""Answers a request by calling what it is given, once, at once or later."""
 
 
 class LocalExchange:
     """One request to this sidecar itself. Its body, should there be one, is read and ignored."""
 
-    __slots__ = ("_clock", "_defer", "_downstream", "_full", "_handler", "_head", "_pieces")
+    __slots__ = ("_clock", "_defer", "_downstream", "_full", "_handler", "_head", "_over", "_pieces")
 
     def __init__(
         self,
@@ -38,9 +41,15 @@ class LocalExchange:
         self._defer = defer
         self._pieces: Iterator[bytes] | None = None
         self._full = False
+        self._over = False  # Nobody is there to be answered any more.
 
     def start(self, body: bytes, end: bool) -> None:
-        reply, self._pieces = self._handler(self._head)
+        self._handler(self._head, self._answer)
+
+    def _answer(self, answer: Answer) -> None:
+        if self._over:
+            return
+        reply, self._pieces = answer
         self._downstream.reply(reply)
         if self._pieces is not None:
             if self._head.method == b"HEAD":
@@ -71,10 +80,10 @@ class LocalExchange:
         pass
 
     def request_broken(self, failure: Failure, detail: str) -> None:
-        self._pieces = None
-        self._downstream.abort()
+        self._break_off()
 
     def caller_left(self) -> None:
+        self._over = True
         self._pieces = None
 
     def downstream_full(self) -> None:
@@ -85,6 +94,10 @@ class LocalExchange:
         self._defer(self._slice)
 
     def on_timer(self, now: float) -> None:
-        """The peer does not take the answer."""
+        """The peer does not take the answer, or its handler does not give one."""
+        self._break_off()
+
+    def _break_off(self) -> None:
+        self._over = True
         self._pieces = None
         self._downstream.abort()

@@ -14,24 +14,24 @@ from sidecar.telemetry.trace import Tracer
 
 
 class Scope:
-    """What all exchanges of one listener share. ``source`` is what its replies call themselves."""
+    """What all exchanges of one listener share."""
 
     __slots__ = ("clock", "pool", "route", "source", "tracer", "unrouted")
 
-    def __init__(
-        self,
-        route: Callable[[RequestHead], RoutePlan | Failure],
-        pool: Pool,
-        tracer: Tracer,
-        clock: Clock,
-        unrouted: Stats,
-        source: str,
-    ) -> None:
-        self.route = route
-        """The routing table's answer; a reload replaces it, running exchanges keep their plan."""
+    route: Callable[[RequestHead], RoutePlan | Failure]
+    """The routing table's answer. A reload replaces it; running exchanges keep their plan."""
+    tracer: Tracer
+    source: str
+    """What replies to requests without a plan call themselves."""
+
+    def __init__(self, pool: Pool, clock: Clock, unrouted: Stats) -> None:
         self.pool = pool
-        self.tracer = tracer
         self.clock = clock
         self.unrouted = unrouted
         """Counts what never got a plan."""
+
+    def follow(self, route: Callable[[RequestHead], RoutePlan | Failure], tracer: Tracer, source: str) -> None:
+        """Go by these from the next exchange on."""
+        self.route = route
+        self.tracer = tracer
         self.source = source

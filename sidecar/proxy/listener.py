@@ -26,55 +26,81 @@ BACKLOG = 1024
 TOLD_WHY = 32
 """How many connections beyond the limit are told so; further ones are closed without a word, for each one that is told
 keeps its file descriptor until its peer has read the answer."""
+LAST_REQUEST_SECONDS = 1.0
+"""How long an idle connection may still bring a request when its listener ends: it may be on its way."""
 
 
 class Listener:
-    """``begin(head, connection)`` makes whoever answers a request. ``trusted``: networks whose peers may say who the
-    client was; ``None`` trusts all of them (the local application)."""
+    """``begin(head, connection)`` makes whoever answers a request; ``unrouted`` counts what cannot be read as one.
+
+    It serves from ``serve`` on, by what ``follow`` has said before.
+    """
 
     __slots__ = (
         "_max_connections", "_new_request_id", "_server", "_source", "_trusted", "accepting", "address", "begin",
         "clock", "closing", "connections", "limits", "name", "unrouted", "wheel",
     )  # fmt: skip
 
+    limits: Settings
+    _source: str
+    _max_connections: int
+    _trusted: Sequence[Network] | None
+
     def __init__(
         self,
         name: str,
-        source: str,
         begin: Callable[[RequestHead, DownstreamConnection], Answering],
         wheel: Wheel,
         clock: Clock,
-        limits: Settings,
         unrouted: Stats,
-        max_connections: int,
-        trusted: Sequence[Network] | None,
         new_request_id: Callable[[], bytes],
     ) -> None:
         self.name = name
         self.begin = begin
         self.wheel = wheel
         self.clock = clock
-        self.limits = limits
         self.unrouted = unrouted
         self.connections: set[DownstreamConnection] = set()
         self.closing = False
         """From here on every response is its connection's last."""
         self.accepting = True
         """Whether a new connection may bring requests; later ones are told that we are draining."""
-        self._source = source
-        self._max_connections = max_connections
-        self._trusted = trusted
         self._new_request_id = new_request_id
         self._server: asyncio.Server | None = None
         self.address: tuple[str, int] | None = None
         """Host and port as bound."""
 
+    def follow(self, source: str, limits: Settings, max_connections: int, trusted: Sequence[Network] | None) -> None:
+        """Go by these from now on. ``trusted``: networks whose peers may say who the client was; ``None`` trusts all of
+        them (the local application)."""
+        self._source = source
+        self.limits = limits
+        self._max_connections = max_connections
+        self._trusted = trusted
+
     async def open(self, host: str, port: int) -> None:
-        """Binds and listens. Raises ``OSError``."""
+        """Binds. Raises ``OSError``."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: DownstreamConnection(self), host, port, backlog=BACKLOG)
+        self._server = await loop.create_server(
+            lambda: DownstreamConnection(self), host, port, backlog=BACKLOG, start_serving=False
+        )
         bound = self._server.sockets[0].getsockname()
         self.address = (bound[0], bound[1])
+
+    async def serve(self) -> None:
+        """Takes connections. Raises ``OSError``."""
+        assert self._server is not None
+        await self._server.start_serving()
+
+    async def retire(self) -> None:
+        """Leaves the address to others, and lets the connections that stand have their answers."""
+        assert self._server is not None
+        self._server.close()
+        self.closing = True
+        await asyncio.sleep(LAST_REQUEST_SECONDS)
+        self.close_idle()
+        while self.connections:
+            await asyncio.sleep(LAST_REQUEST_SECONDS)
 
     def trusts(self, transport: asyncio.Transport) -> bool:
         if self._trusted is None:

@@ -102,12 +102,12 @@ def compile_plan(
     stall_timeout: float,
     idle_timeout: float,
     retry: Retry | None,
+    slow: float | None,
     identity: bytes,
     source: str,
     filters: tuple[Filter, ...] = (),
 ) -> RoutePlan:
     """Works out once what every request would otherwise ask again. Times in seconds, ``None`` where there is none."""
-    breaker = service.breaker_settings
     return RoutePlan(
         direction=direction,
         service=service,
@@ -122,5 +122,5 @@ def compile_plan(
         mark=b"\r\nx-sidecar-passed: %b\r\n" % identity if direction is Direction.OUTBOUND else b"\r\n",
         source=source,
         dropped=DROPPED[direction],
-        slow=breaker.slow if breaker is not None else inf,
+        slow=inf if slow is None else slow,
     )

@@ -64,11 +64,13 @@ def with_filters(world: World, *filters: Filter) -> World:
 def all_given_back(world: World, begun: list[Watched]) -> None:
     """When all is over: every exchange is finished and recorded once, and nobody holds or waits for anything."""
     assert [exchange.state for exchange in begun] == [FINISHED] * len(begun)
-    recorded = [plan.stats.requests for plan in world.sidecar.plans] + [one.requests for one in world.sidecar._unrouted]
+    recorded = [plan.stats.requests for plan in world.sidecar.assembly.plans] + [
+        one.requests for one in world.sidecar.assembly.unrouted.values()
+    ]
     # What could not be read as a request is recorded too, under OTHER, and began no exchange.
     known = sum(count for one in recorded for (method, _, _), count in one.items() if method != b"OTHER")
     assert known == len(begun)
-    for service in {plan.service for plan in world.sidecar.plans}:
+    for service in {plan.service for plan in world.sidecar.assembly.plans}:
         assert (service.limits.in_flight, service.limits.pending) == (0, 0)
     for endpoint in {exchange.endpoint for exchange in begun if hasattr(exchange, "endpoint")}:
         assert endpoint.in_flight == 0

@@ -80,7 +80,7 @@ def fail_at(world: World, *statuses: int) -> list[Peer]:
 def at_rest(world: World) -> None:
     """When all is over nothing is held: no exchange in flight or waiting, no endpoint in use."""
     world.settle()
-    services = {plan.service for plan in world.sidecar.plans}
+    services = {plan.service for plan in world.sidecar.assembly.plans}
     assert [
         (s.name, s.limits.in_flight, s.limits.pending) for s in services if s.limits.in_flight or s.limits.pending
     ] == []
@@ -90,7 +90,7 @@ def at_rest(world: World) -> None:
 def counted(world: World, **labels: str) -> int:
     """How many requests of outbound services were recorded with these labels (status, reason, method)."""
     total = 0
-    for plan in world.sidecar.plans:
+    for plan in world.sidecar.assembly.plans:
         for (method, status, reason), count in plan.stats.requests.items():
             have = {"method": method.decode(), "status": str(status), "reason": reason, "route": plan.stats.route}
             total += count if all(have[name] == value for name, value in labels.items()) else 0

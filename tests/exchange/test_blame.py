@@ -163,7 +163,7 @@ def test_a_lost_race_is_neither_a_failure_nor_a_retry() -> None:
     assert (again.body, again.fields["x-sidecar-attempt"]) == (b"again", "1")
     server.send(response(201))
     assert heard(client).status == 201
-    (plan,) = (plan for plan in world.sidecar.plans if plan.service.name == "orders")
+    (plan,) = (plan for plan in world.sidecar.assembly.plans if plan.service.name == "orders")
     assert (plan.stats.retries, is_blamed(world)) == ({}, False)
     world.settle()
     all_given_back(world, begun)

@@ -161,7 +161,7 @@ def test_two_hundred_fifty_six_hosts_that_are_no_service_are_remembered_and_no_m
         world.dialing.clear()
         client.end()
         client = world.client()
-    assert len(world.sidecar._passthrough) == 256
+    assert len(list(world.sidecar.assembly.passing())) == 256
 
 
 @pytest.mark.parametrize(
@@ -195,5 +195,5 @@ def test_what_passes_through_has_fifteen_seconds_and_one_label() -> None:
     assert client.take() == b""
     world.pass_time(0.2)
     assert heard(client).reason == "deadline_exceeded"
-    stats = world.sidecar._passed_through
+    stats = world.sidecar.assembly._passed
     assert (stats.service, stats.requests) == ("passthrough", {(b"GET", 504, "deadline_exceeded"): 1})

@@ -12,7 +12,7 @@ PATIENT = "breaker = false\n"
 
 def lose_endpoints(world: World) -> tuple[Endpoint, ...]:
     endpoints = tuple(world.endpoints)
-    world.sidecar.services["orders"].endpoints = ()
+    world.sidecar.assembly.services["orders"].endpoints = ()
     return endpoints
 
 
@@ -126,7 +126,7 @@ def test_an_endpoint_that_asked_to_be_left_alone_is_not_asked_early_because_othe
     server = world.accept()
     server.take()
     server.send(response(503, Retry_After="3"))
-    world.sidecar.services["orders"].endpoints = tuple(
+    world.sidecar.assembly.services["orders"].endpoints = tuple(
         e for e in world.endpoints if e.label.startswith(server.address[0])
     )
     world.pass_time(2.9)
@@ -143,7 +143,7 @@ def test_nor_is_it_waited_for_beyond_the_deadline() -> None:
     client.send(request(X_Request_Timeout_Ms="2000"))
     server = world.accept()
     server.send(response(503, b"not now", Retry_After="3"))
-    world.sidecar.services["orders"].endpoints = tuple(
+    world.sidecar.assembly.services["orders"].endpoints = tuple(
         e for e in world.endpoints if e.label.startswith(server.address[0])
     )
     world.pass_time(0.2)

@@ -241,7 +241,7 @@ def test_the_last_answer_comes_unchanged_when_its_endpoint_is_gone_after_the_bac
     server = world.accept()
     server.send(response(503, b"0123456789", X_App="yes")[:-4])
     assert (client.take(), server.paused) == (b"", True)
-    world.sidecar.services["orders"].endpoints = ()
+    world.sidecar.assembly.services["orders"].endpoints = ()
     world.pass_time(0.2)
     assert not server.paused
     server.send(b"6789")
@@ -258,7 +258,7 @@ def test_a_held_answer_whose_connection_dies_becomes_that_failure() -> None:
     server = world.accept()
     server.send(response(503, b"0123456789")[:-4])
     server.reset()
-    world.sidecar.services["orders"].endpoints = ()
+    world.sidecar.assembly.services["orders"].endpoints = ()
     world.pass_time(0.2)
     assert heard(client).reason == "upstream_reset"
     at_rest(world)
@@ -311,7 +311,7 @@ def test_retries_are_counted_by_what_made_them_necessary() -> None:
     world.pass_time(0.2)
     world.accept().send(response(502))
     world.pass_time(0.5)
-    plan = next(plan for plan in world.sidecar.plans if plan.service.name == "orders")
+    plan = next(plan for plan in world.sidecar.assembly.plans if plan.service.name == "orders")
     assert plan.stats.retries == {"connect_failed": 1, "5xx": 1}
 
 

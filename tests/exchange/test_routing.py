@@ -28,7 +28,7 @@ def asked(world: World, raw: bytes) -> str | None:
     label = world.dialing[0][1].label
     client.end()
     world.dialing.clear()
-    for endpoint in (e for s in world.sidecar.services.values() for e in s.endpoints):
+    for endpoint in (e for s in world.sidecar.assembly.services.values() for e in s.endpoints):
         if endpoint.pool is not None:
             endpoint.pool.connecting = 0  # type: ignore[attr-defined]
     return label
@@ -107,5 +107,5 @@ def test_a_route_has_its_own_timeout_and_retry() -> None:
     client.send(request(target="/quick"))
     world.accept().send(response(503))
     assert heard(client).status == 503
-    counted = {plan.stats.route: sum(plan.stats.requests.values()) for plan in world.sidecar.plans}
+    counted = {plan.stats.route: sum(plan.stats.requests.values()) for plan in world.sidecar.assembly.plans}
     assert counted["r"] == 2

@@ -139,7 +139,7 @@ class Walk:
         self.world.pass_time((0.01, 0.15, 0.7, 3.0, 6.0, 35.0, 61.0)[number % 7])
 
     def change(self, number: int) -> None:
-        service = self.world.sidecar.services["orders"]
+        service = self.world.sidecar.assembly.services["orders"]
         service.endpoints = () if number % 4 == 0 else self.all_endpoints[: 1 + number % 2]
 
     def finish(self) -> None:

@@ -259,4 +259,4 @@ class World:
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        return list(self.sidecar.services["orders"].endpoints)
+        return list(self.sidecar.assembly.services["orders"].endpoints)

@@ -144,7 +144,7 @@ def test_a_request_that_its_client_breaks_off_is_broken_off(head: bytes, part: b
     assert server.aborted
     assert [request.whole for request in requests(server.take())] == [False]
     assert client.take() == b""
-    (plan,) = [plan for plan in world.sidecar.plans if plan.service.name == "orders"]
+    (plan,) = [plan for plan in world.sidecar.assembly.plans if plan.service.name == "orders"]
     assert plan.stats.requests == {(b"POST", 499, "client_gone"): 1}
     world.settle()
     answers_cleanly(world)

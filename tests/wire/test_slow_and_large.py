@@ -147,7 +147,7 @@ def test_a_client_that_takes_nothing_for_a_minute_is_given_up() -> None:
     world.pass_time(120.1)
     assert client.aborted
     assert server.aborted
-    (plan,) = [plan for plan in world.sidecar.plans if plan.service.name == "orders"]
+    (plan,) = [plan for plan in world.sidecar.assembly.plans if plan.service.name == "orders"]
     assert plan.stats.requests == {(b"GET", 200, "stalled"): 1}
     world.settle()
     answers_cleanly(world)
