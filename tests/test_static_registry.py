@@ -259,3 +259,80 @@ def test_no_connection_is_left_to_an_address_that_a_name_has_lost(
     assert labels(sidecar, "payments") == ["10.0.0.4:9001"]
     assert forgotten == [before]
     loop.run_until_complete(sidecar.close())
+
+
+# Reloads
+
+
+def test_what_is_written_anew_keeps_the_endpoints_that_stay(loop: VirtualLoop) -> None:
+    """Whatever else changes about them; what is written twice is one endpoint, by its first line."""
+    published: list[Sequence[Endpoint]] = []
+    registry = StaticRegistry([Written("10.0.0.1", 80), Written("10.0.0.2", 80)], published.append)
+    registry.publish()
+    registry.write([Written("10.0.0.2", 80, 5, "b"), Written("10.0.0.3", 80), Written("10.0.0.2", 80, 9)])
+    (first, second), (stayed, new) = published
+    assert stayed is second and first not in published[1]
+    assert (stayed.weight, stayed.zone, new.label) == (5, "b", "10.0.0.3:80")
+    registry.write([Written("10.0.0.2", 80, 5, "b"), Written("10.0.0.3", 80)])
+    assert len(published) == 2, "nothing has changed"
+
+
+def test_a_name_is_known_before_it_counts(loop: VirtualLoop) -> None:
+    """``learn`` changes nothing that runs; when the new text counts, its names have addresses at once."""
+    published: list[Sequence[Endpoint]] = []
+    registry = StaticRegistry([Written("10.0.0.1", 80)], published.append, Names(fast=["10.0.0.7"]))
+    registry.publish()
+    new = [Written("fast", 80)]
+    loop.run_until_complete(registry.learn(new))
+    assert len(published) == 1
+    registry.write(new)
+    assert [endpoint.label for endpoint in published[1]] == ["10.0.0.7:80"]
+    assert registry.complete
+
+
+def test_a_service_that_moves_to_a_name_is_never_without_endpoints(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is resolved before the new configuration is taken over, and again and again from then on."""
+    names = Names(slow=["10.0.0.3"], fast=["10.0.0.2"], new=["10.0.0.8"])
+    sidecar = started(loop, names, monkeypatch)
+    seen: list[Sequence[str]] = []
+    publish = sidecar._publish
+
+    def watched(name: str, endpoints: Sequence[Endpoint]) -> None:
+        publish(name, endpoints)
+        seen.append([endpoint.label for endpoint in endpoints])
+
+    monkeypatch.setattr(sidecar, "_publish", watched)
+    monkeypatch.setattr(sidecar._registries["payments"], "_publish", partial(watched, "payments"))
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(NAMED.replace("fast:9001", "new:9001") + '[services.billing]\nendpoints = ["fast:9001"]\n')
+        file.flush()
+        config = load(file.name)
+    loop.run_until_complete(sidecar.reload(config))
+    assert labels(sidecar, "payments") == ["10.0.0.8:9001"]
+    assert labels(sidecar, "billing") == ["10.0.0.2:9001"]
+    assert all(seen)
+    names.known["new"] = ["10.0.0.9"]
+    loop.run_until_complete(asyncio.sleep(REFRESH_SECONDS + 1))
+    assert labels(sidecar, "payments") == ["10.0.0.9:9001"]
+    loop.run_until_complete(sidecar.close())
+
+
+def test_a_service_that_has_no_names_any_more_is_not_looked_up(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task ends with its names."""
+    names = Names(slow=["10.0.0.3"], fast=["10.0.0.2"])
+    sidecar = started(loop, names, monkeypatch)
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(NAMED.replace("fast:9001", "10.0.0.2:9001"))
+        file.flush()
+        config = load(file.name)
+    before = sidecar.assembly.services["payments"].endpoints[0]
+    loop.run_until_complete(sidecar.reload(config))
+    assert sidecar.assembly.services["payments"].endpoints[0] is before
+    names.asked.clear()
+    loop.run_until_complete(asyncio.sleep(2 * REFRESH_SECONDS))
+    assert {host for _, host in names.asked} == {"slow"}
+    loop.run_until_complete(sidecar.close())

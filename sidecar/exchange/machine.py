@@ -35,7 +35,7 @@ from sidecar.exchange.states import BACKING_OFF, CONNECTING, FINISHED, NEW, RESP
 from sidecar.http.h1.request import RequestHead
 from sidecar.http.h1.response import ResponseHead
 from sidecar.model import Endpoint
-from sidecar.resilience.breaker import Breaker
+from sidecar.resilience.breaker import NO_TICKET, Breaker
 from sidecar.resilience.deadline import earliest
 from sidecar.resilience.outcome import Outcome, is_failure_status
 from sidecar.resilience.retry import IDEMPOTENT
@@ -136,8 +136,7 @@ class Exchange:
         breaker = endpoint.breaker
         if breaker is None and service.breaker_settings is not None:
             breaker = endpoint.breaker = Breaker(service.breaker_settings)
-        if breaker is not None:
-            self.ticket = breaker.begin(now)
+        self.ticket = breaker.begin(now) if breaker is not None else NO_TICKET
         if self.attempt == 0 and service.budget is not None:
             service.budget.deposit(now)
         self.attempt += 1

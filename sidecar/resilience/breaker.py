@@ -35,6 +35,10 @@ NAMES = ("closed", "half-open", "open")
 """The states for people; the numbers are also the metric's values."""
 
 
+NO_TICKET = -1
+"""Held by an attempt that began without a breaker: should there be one when it ends, it is told nothing."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When to trip, for how long, and what it takes to reset."""
 

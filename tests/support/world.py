@@ -24,6 +24,7 @@ from typing import Any, cast
 from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import load
+from sidecar.config.schema import Config
 from sidecar.errors import Failure
 from sidecar.model import Dial, Endpoint
 from sidecar.proxy.downstream import DownstreamConnection
@@ -38,6 +39,13 @@ app = "127.0.0.1:8080"
 
 ONE_ENDPOINT = LISTEN + '[services.orders]\nendpoints = ["10.0.0.1:9001"]\n'
 TWO_ENDPOINTS = LISTEN + '[services.orders]\nendpoints = ["10.0.0.1:9001", "10.0.0.2:9001"]\n'
+
+
+def configuration(toml: str) -> Config:
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(toml)
+        file.flush()
+        return load(file.name)
 
 
 class Now:
@@ -194,13 +202,14 @@ class World:
         self.dialing: list[tuple[EndpointPool, Endpoint]] = []
         """Connections that the sidecar is making, oldest first."""
         self.peers: list[Peer] = []
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-            file.write(toml)
-            file.flush()
-            config = load(file.name)
         clock = Clock(self.time.monotonic, self.time.wall)
         loop = cast(asyncio.AbstractEventLoop, self.loop)
-        self.sidecar = Sidecar(config, loop, clock, Random(seed), self)
+        self.sidecar = Sidecar(configuration(toml), loop, clock, Random(seed), self)
+
+    def reload(self, toml: str) -> None:
+        """Goes by another configuration, with the same listeners."""
+        sidecar = self.sidecar
+        sidecar._take_over(sidecar._assemble(configuration(toml), sidecar.assembly))
 
     def dial(self, pool: EndpointPool, endpoint: Endpoint, settings: Dial) -> None:
         self.dialing.append((pool, endpoint))
