@@ -17,6 +17,7 @@ from bench.bodies import big_body
 from bench.idle import idle
 from bench.latency import latency
 from bench.process import Failed
+from bench.start import start
 from bench.table import DEFECT, NOT_MEASURED, Report
 from bench.workplace import Workplace
 
@@ -26,12 +27,13 @@ SCENARIOS: dict[str, Callable[[Workplace], Report]] = {
     "64k": speed.large,
     "1000-services": speed.many_services,
     "idle": idle,
+    "start": start,
     "latency": latency,
     "big-body": big_body,
 }
 _WEAKER = "and a fast proxy may not be saturated (column `core busy`)"
 
-DEFAULT = ("few", "eleven", "64k", "1000-services", "idle")
+DEFAULT = ("few", "eleven", "64k", "1000-services", "idle", "start")
 
 
 def main() -> int:
