@@ -35,10 +35,12 @@ BUILDER, FINAL = read(DOCKERFILE.read_text())
 # What it says
 
 
-def test_the_linter_has_nothing_to_say() -> None:
+def test_the_linter_has_nothing_to_say(tmp_path: Path) -> None:
     """hadolint, with every rule on: nothing is ignored here or by a file of settings."""
+    settings = tmp_path / "hadolint.yaml"
+    settings.write_text("ignored: []\n")
     hadolint = Path(sys.executable).parent / "hadolint"
-    command = [hadolint, "--config", os.devnull, "--disable-ignore-pragma", "--format", "json", DOCKERFILE]
+    command = [hadolint, "--config", settings, "--disable-ignore-pragma", "--format", "json", DOCKERFILE]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, json.loads(result.stdout)) == (0, []), result.stderr
 
@@ -136,7 +138,7 @@ def as_user(image: Image) -> dict[str, object]:
     uid, gid = image.user
     user = {"user": uid, "group": gid, "extra_groups": []}
     try:
-        subprocess.run([image.root / "usr/local/bin/python", "-c", ""], check=True, **user)
+        subprocess.run([image.root / "usr/local/bin/python", "-c", ""], check=True, cwd="/", **user)
     except (PermissionError, subprocess.CalledProcessError) as error:
         pytest.skip(f"this machine's Python can be run by root only, so there is nobody to run the image as: {error}")
     return user
@@ -205,6 +207,6 @@ def test_its_health_check_succeeds_while_it_lives_and_then_fails(image: Image) -
         sidecar.wait_for(port, "/health/startup")
         env = image.env | {"SIDECAR_LISTEN__PROBES": f"127.0.0.1:{port}"}
         command = image.healthcheck
-        assert subprocess.run(command, env=env, timeout=10, **as_user(image)).returncode == 0
+        assert subprocess.run(command, env=env, timeout=10, cwd="/", **as_user(image)).returncode == 0
         assert sidecar.stop() == 0
-        assert subprocess.run(command, env=env, timeout=10, **as_user(image)).returncode != 0
+        assert subprocess.run(command, env=env, timeout=10, cwd="/", **as_user(image)).returncode != 0
