@@ -21,12 +21,11 @@ from pathlib import Path
 import pytest
 
 from sidecar import __version__
-from sidecar.cli.main import main
 from sidecar.config.load import load
 from sidecar.config.schema import Listen
 from tests.support.image import Image, Instruction, build, ignore_patterns, ignored, read
 from tests.support.live import ROOT
-from tests.support.pod import Process, listeners, pod_of, started
+from tests.support.pod import Process, lacks, listeners, pod_of, started
 
 DOCKERFILE = ROOT / "Dockerfile"
 BUILDER, FINAL = read(DOCKERFILE.read_text())
@@ -110,6 +109,7 @@ def test_instructions_are_read_as_an_engine_reads_them(text: str, value: str, wo
 def image() -> Iterator[Image]:
     """Built once. Other users may read it, and nobody may write, as on a read-only root file system."""
     directory = Path(tempfile.mkdtemp())
+    umask = os.umask(0o022)  # That of an engine.
     try:
         directory.chmod(0o755)
         made = build(DOCKERFILE, ROOT, directory)
@@ -117,8 +117,10 @@ def image() -> Iterator[Image]:
         config.parent.mkdir(parents=True)
         config.write_text(pod_of("orders.yaml", "Deployment").toml)
         _set_writable(made.root, False)
+        os.umask(umask)
         yield made
     finally:
+        os.umask(umask)
         _set_writable(directory, True)
         shutil.rmtree(directory)
 
@@ -200,7 +202,7 @@ def test_it_runs_as_its_user_on_files_that_nobody_can_write(image: Image) -> Non
     assert content(image.root) == before
 
 
-@pytest.mark.skipif("await" not in main.commands, reason="`sidecar await` is not there yet")
+@lacks("await")
 def test_its_health_check_succeeds_while_it_lives_and_then_fails(image: Image) -> None:
     """The same command, carried out beside it as an engine does."""
     with container(image) as (sidecar, port):

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
 import kubernetes_validate
 import pytest
 
@@ -24,6 +25,7 @@ from tests.support.pod import (
     Process,
     Table,
     documents,
+    lacks,
     listeners,
     pod_of,
     python_environment,
@@ -195,13 +197,15 @@ def test_before_1_29_the_application_waits_for_a_sidecar_that_is_first_in_the_li
         assert commands(pod) == wanted
 
 
-@pytest.mark.skipif("await" not in main.commands, reason="`sidecar await` is not there yet")
+@lacks("await")
 @every_pod
 def test_every_command_is_understood(pod: Pod) -> None:
     """Its name and options exist."""
     for name, *arguments in commands(pod):
-        command = main.commands[name]
-        command.make_parser(command.make_context(name, [], resilient_parsing=True)).parse_args(arguments)
+        context = click.Context(main)
+        command = main.get_command(context, name)
+        assert command is not None
+        command.make_parser(click.Context(command, parent=context)).parse_args(arguments)
 
 
 # What happens
@@ -229,7 +233,7 @@ def test_orders_serves_and_the_job_completes(tmp_path: Path) -> None:
         assert "Traceback" not in orders.sidecar.log
 
 
-@pytest.mark.skipif("shutdown" not in main.commands, reason="`sidecar shutdown` is not there yet")
+@lacks("shutdown")
 def test_before_1_29_the_job_ends_its_sidecar(tmp_path: Path) -> None:
     """Nobody else does, and the Job would never complete."""
     with Running(pod_of("before-1.29.yaml", "Deployment"), tmp_path) as orders:

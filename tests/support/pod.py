@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+import pytest
 import yaml
 
+from sidecar.cli.main import main
 from sidecar.config.load import load
 from sidecar.config.schema import Config
-from tests.support.live import PATIENCE, ROOT, Client, free_port, until
+from tests.support.live import PATIENCE, ROOT, Client, Closed, free_port, until
 
 FILES = sorted((ROOT / "k8s").glob("*.yaml"))
 OUTBOUND = "127.0.0.1:15001"
@@ -99,6 +102,12 @@ def pod_of(file: str, kind: str) -> Pod:
     return found
 
 
+def lacks(name: str) -> pytest.MarkDecorator:
+    """Skips a test as long as there is no such command."""
+    missing = main.get_command(click.Context(main), name) is None
+    return pytest.mark.skipif(missing, reason=f"`sidecar {name}` is not there yet")
+
+
 def listeners(config: Config) -> tuple[dict[str, int], dict[str, str]]:
     """A free port for each listener that there is, and the variables that say so to a sidecar."""
     names = [name for name in config.listen.__struct_fields__ if getattr(config.listen, name) is not None]
@@ -140,7 +149,7 @@ class Process:
             try:
                 with Client(port) as client:
                     return client.get("pod", path).status == 200
-            except OSError:
+            except (OSError, Closed):
                 return False
 
         until(answers, f"{path} on port {port} is answered; the log:\n{self.log}")
