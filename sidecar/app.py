@@ -26,6 +26,7 @@ from sidecar.exchange.machine import Exchange
 from sidecar.exchange.scope import Scope
 from sidecar.http.h1.request import RequestHead
 from sidecar.model import Endpoint
+from sidecar.overload.guards import Guards
 from sidecar.proxy.dialer import SocketDialer
 from sidecar.proxy.downstream import DownstreamConnection
 from sidecar.proxy.listener import Listener
@@ -40,6 +41,8 @@ RESERVED_FILES = 64
 """File descriptors that no connection of a listener may take: for probes, and for callers that are told to go away."""
 OWN_CONNECTIONS = 100
 """How many connections may ask a sidecar about itself, on each of the listeners that serve that."""
+OWN_SHARE = 0.5
+"""How much of them one address may take: whoever holds connections to the probes must not keep the kubelet out."""
 FIRST_RESOLUTION_SECONDS = 3.0
 """How long the start waits for the names of endpoints."""
 
@@ -70,6 +73,7 @@ class Sidecar:
         self._registries: dict[str, StaticRegistry] = {}
         self._lookups: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self.guards = Guards(self.wheel, clock, self._exchanging, lambda: self._scopes.values(), self._pools.close)
         self.assembly = self._assemble(config)
         self._handlers: dict[str, Handler] = {"probes": self._probes_handler()}
         self._scopes: dict[str, Scope] = {}
@@ -111,17 +115,24 @@ class Sidecar:
         self.assembly = assembly
         assembly.settle()
         self._pools.limits = config.limits
+        self.guards.follow(config.overload)
         self._tracer = Tracer(TraceSettings(config.trace.sample), self._random)
         for name, scope in self._scopes.items():
             if name in assembly.tables:
                 scope.follow(assembly.tables[name].find, self._tracer, assembly.source(name))
         for name, listener in self.listeners.items():
             if name in self._handlers:
-                listener.follow(assembly.source(name), config.limits, OWN_CONNECTIONS, ())
+                listener.follow(assembly.source(name), config.limits, OWN_CONNECTIONS, OWN_SHARE, ())
             else:
-                trusted = config.inbound.trusted if name == "inbound" else None
-                listener.follow(assembly.source(name), config.limits, self._max_connections(config), trusted)
+                # The callers of outbound are one: the application.
+                inbound = name == "inbound"
+                share, trusted = (config.inbound.share_per_address, config.inbound.trusted) if inbound else (1.0, None)
+                listener.follow(assembly.source(name), config.limits, self._max_connections(config), share, trusted)
         self._follow_registries(config)
+
+    def _exchanging(self) -> list[Listener]:
+        """The listeners whose requests become exchanges."""
+        return [listener for name, listener in self.listeners.items() if name in self._scopes]
 
     def _max_connections(self, config: Config) -> int:
         """Never above half of what the system lets us open: the other half is for endpoints."""
@@ -180,6 +191,8 @@ class Sidecar:
                 services=lambda: self.assembly.all_services(),
                 connections=self._connections,
                 reload_successful=lambda: True,
+                memory=self.guards.memory,
+                lag=lambda: self.guards.lag,
             ),
             {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": self._seen},
             {"drain": lambda: (not self.draining, "draining" if self.draining else "not draining")},
@@ -224,6 +237,7 @@ class Sidecar:
             await self.listeners[name].open(address.host, address.port)
             await self.listeners[name].serve()
         self._know_own_addresses()
+        self.guards.start(self.config.overload)
         named = self._look_up_names()
         try:
             async with asyncio.timeout(FIRST_RESOLUTION_SECONDS):
@@ -278,6 +292,7 @@ class Sidecar:
         task.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
+        self.guards.stop()
         for task in (*self._lookups.values(), *self._leaving):
             task.cancel()
         for listener in self.listeners.values():

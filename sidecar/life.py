@@ -115,7 +115,7 @@ async def _drain(sidecar: Sidecar, clock: Clock, delay: float) -> None:
 
 async def _finish(listener: Listener, clock: Clock, end: float) -> None:
     """Takes no new connection, and lets those that stand have their answers."""
-    listener.closing = True
+    listener.end()
     listener.accepting = False
     patience = min(end, clock.now() + LAST_REQUEST_SECONDS)
     while listener.connections and clock.now() < patience:
@@ -130,7 +130,7 @@ async def _serve_until_quiet(sidecar: Sidecar, outbound: Listener, clock: Clock,
 
     It may connect as often as it likes, but no connection is kept: it never finds one closed that it counts on.
     """
-    outbound.closing = True
+    outbound.end()
     ended = sidecar.ended_outbound()
     quiet_since = clock.now()
     while clock.now() < end and (outbound.owing() or clock.now() < quiet_since + QUIET_SECONDS):

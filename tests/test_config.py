@@ -293,9 +293,9 @@ def test_a_problem_names_the_variable_or_flag_that_it_came_from(write: Write) ->
     environ = {"SIDECAR_SERVICE__NAM": "x", "SIDECAR_FOO__BAR": "1", "SIDECAR___": "", "SIDECAR_TRACE__SAMPLE": "2"}
     assert problems(write(""), environ, [Setting("--inbound", "listen.inbound", "nowhere")]) == [
         "SIDECAR_FOO__BAR: foo: unknown key (known here: service, listen, inbound, outbound, registry, defaults, "
-        "services, timeouts, routes, limits, trace, drain, log, access_log)",
+        "services, timeouts, routes, limits, overload, trace, drain, log, access_log)",
         'SIDECAR___: "": unknown key (known here: service, listen, inbound, outbound, registry, defaults, services, '
-        "timeouts, routes, limits, trace, drain, log, access_log)",
+        "timeouts, routes, limits, overload, trace, drain, log, access_log)",
         "SIDECAR_SERVICE__NAM: service.nam: unknown key (did you mean name?)",
         '--inbound: listen.inbound: expected host:port, such as "127.0.0.1:8080", not "nowhere"',
         "SIDECAR_TRACE__SAMPLE: trace.sample: must be at most 1, not 2.0",

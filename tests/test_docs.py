@@ -28,6 +28,7 @@ from sidecar.model import Dial, Endpoint
 from sidecar.resilience import breaker as breakers
 from sidecar.resilience import limits
 from sidecar.routing.plan import Service
+from sidecar.telemetry.lag import Lag
 from sidecar.telemetry.stats import Stats
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +140,8 @@ def families() -> list[Metric]:
         services=lambda: [("outbound", service)],
         connections=lambda: [("upstream", "outbound", 1)],
         reload_successful=lambda: True,
+        memory=lambda: (0.5, "calm"),
+        lag=Lag,
     )
     return list(text_string_to_metric_families(b"".join(exposition(sources)).decode()))
 

@@ -17,6 +17,7 @@ from sidecar.resilience.breaker import Settings as BreakerSettings
 from sidecar.resilience.limits import Limits
 from sidecar.resilience.limits import Settings as LimitSettings
 from sidecar.routing.plan import Service
+from sidecar.telemetry.lag import Lag
 
 BREAKER = BreakerSettings()
 HEALTH = ["/health/startup", "/health/live", "/health/ready", "/health/detailed"]
@@ -38,7 +39,7 @@ class World:
             "drain": lambda: (not self.draining, "draining" if self.draining else "not draining")
         }
         self.probes = Probes(
-            Sources(lambda: (), lambda: self.services, lambda: (), lambda: True),
+            Sources(lambda: (), lambda: self.services, lambda: (), lambda: True, lambda: (0.5, "calm"), Lag),
             startup,
             operation,
             Clock(lambda: self.now, lambda: 0.0),
@@ -141,6 +142,8 @@ def test_the_details_are_given_ready_or_not() -> None:
         "version": "1.4.2",
         "uptimeSeconds": 12.346,
         "status": "not ready",
+        "memory": {"pressure": 0.5, "step": "calm"},
+        "loop": {"longestLagSeconds": 0.0},
         "services": [],
     }
     world.bound = True

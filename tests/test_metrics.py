@@ -18,6 +18,7 @@ from sidecar.resilience.breaker import Settings as BreakerSettings
 from sidecar.resilience.limits import Limits
 from sidecar.resilience.limits import Settings as LimitSettings
 from sidecar.routing.plan import Service
+from sidecar.telemetry.lag import Lag
 from sidecar.telemetry.stats import BOUNDS, Stats
 
 BREAKER = BreakerSettings()
@@ -34,8 +35,12 @@ def sources(
     services: Sequence[tuple[str, Service]] = (),
     connections: Sequence[tuple[str, str, int]] = (),
     reloaded: bool = True,
+    memory: tuple[float, str] = (0.0, "calm"),
+    lag: Lag | None = None,
 ) -> Sources:
-    return Sources(lambda: stats, lambda: services, lambda: connections, lambda: reloaded)
+    return Sources(
+        lambda: stats, lambda: services, lambda: connections, lambda: reloaded, lambda: memory, lambda: lag or Lag()
+    )
 
 
 def parsed(text: bytes) -> Series:
@@ -143,7 +148,7 @@ def test_what_is_handed_in_twice_counts_once() -> None:
 
 def test_a_route_that_was_never_asked_has_no_series_yet() -> None:
     """The zeros of a large configuration, most of which is never called, are not worth a scrape."""
-    assert names(scrape(sources([Stats("outbound", "orders", "")]))) == {"sidecar_config_last_reload_successful"}
+    assert names(scrape(sources([Stats("outbound", "orders", "")]))) == names(scrape(sources()))
 
 
 def test_requests_in_flight_are_told_by_direction() -> None:
@@ -252,6 +257,18 @@ def test_odd_names_survive_the_text_format() -> None:
     assert value(series, "sidecar_breaker_state", service=odd, endpoint="10.0.0.1:80") == 0
 
 
+def test_what_the_process_lacks_is_told_without_labels() -> None:
+    """How much of its memory is in use, and how late its loop was: a look of 20 ms, and one of 3 s."""
+    lag = Lag()
+    lag.record(0.02)
+    lag.record(3.0)
+    series = scrape(sources(memory=(0.875, "hurrying"), lag=lag))
+    assert value(series, "sidecar_memory_pressure") == 0.875
+    bounds = ("0.01", "0.025", "2.5", "5.0", "+Inf")
+    assert [value(series, "sidecar_loop_lag_seconds_bucket", le=bound) for bound in bounds] == [0, 1, 1, 2, 2]
+    assert value(series, "sidecar_loop_lag_seconds_sum") == pytest.approx(3.02)
+
+
 def test_a_large_mesh_comes_in_small_pieces() -> None:
     """With 1,000 services of 10 endpoints no piece is long, none is empty, and each metric is announced once."""
     all_stats, services = [], []
@@ -265,9 +282,9 @@ def test_a_large_mesh_comes_in_small_pieces() -> None:
     pieces = list(exposition(sources(all_stats, services)))
     assert all(pieces)
     assert max(samples(piece) for piece in pieces) <= 48
-    # Requests 1, durations 17, in flight 1, states 10, transitions 3, endpoints 2.
+    # Requests 1, durations 17, in flight 1, states 10, transitions 3, endpoints 2; of the process reload 1, memory 1, lag 13.
     text = b"".join(pieces)
-    assert text.count(b"\nsidecar_") == 1000 * (1 + 17 + 1 + 10 + 3 + 2) + 1
+    assert text.count(b"\nsidecar_") == 1000 * (1 + 17 + 1 + 10 + 3 + 2) + 1 + 1 + 13
     for metric in (b"sidecar_requests_total", b"sidecar_breaker_state", b"sidecar_request_duration_seconds"):
         assert text.count(b"# TYPE " + metric + b" ") == text.count(b"# HELP " + metric + b" ") == 1
 
@@ -334,7 +351,7 @@ def test_nothing_is_read_before_the_text_is_asked_for() -> None:
         asked.append("stats")
         return []
 
-    pieces = exposition(Sources(stats, lambda: (), lambda: (), lambda: True))
+    pieces = exposition(Sources(stats, lambda: (), lambda: (), lambda: True, lambda: (0.0, "calm"), Lag))
     assert asked == []
     next(pieces)
     assert asked == ["stats"]

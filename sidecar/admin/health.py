@@ -123,12 +123,15 @@ class Probes:
     def _detailed(self) -> Iterator[bytes]:
         """One JSON document, a service a piece: with many of them, making it would hold up requests."""
         gates = self._readiness()
+        pressure, step = self._sources.memory()
         about = {
             "service": self._service,
             "version": self._version,
             "uptimeSeconds": round(self._clock.now() - self._started_at, 3),
             "status": "ready" if _open(gates) else "not ready",
             "gates": gates,
+            "memory": {"pressure": round(pressure, 3), "step": step},
+            "loop": {"longestLagSeconds": round(self._sources.lag().longest, 3)},
         }
         yield encode(about)[:-1] + b',"services":['
         separator = b""

@@ -29,6 +29,8 @@ from prometheus_client.process_collector import PROCESS_COLLECTOR
 
 from sidecar.resilience.breaker import CLOSED, NAMES, Breaker
 from sidecar.routing.plan import Direction, Service
+from sidecar.telemetry.lag import BOUNDS as LAG_BOUNDS
+from sidecar.telemetry.lag import Lag
 from sidecar.telemetry.stats import BOUNDS, Stats
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4.encode()
@@ -63,6 +65,10 @@ class Sources:
     """Side (downstream or upstream), direction, and how many there are."""
     reload_successful: Callable[[], bool]
     """Whether the configuration that was read last is the one that runs."""
+    memory: Callable[[], tuple[float, str]]
+    """How much of the memory that can be had is in use, and the name of the step that is taken against it."""
+    lag: Callable[[], Lag]
+    """How late the event loop has been."""
 
 
 def exposition(sources: Sources) -> Iterator[bytes]:
@@ -86,6 +92,8 @@ def exposition(sources: Sources) -> Iterator[bytes]:
     yield from _pieces(_endpoints(called))
     yield from _pieces(_connections(sources.connections()))
     yield from _pieces((_reload(sources.reload_successful()),))
+    yield from _pieces((_memory(sources.memory()[0]),))
+    yield from _pieces((_loop_lag(sources.lag()),))
     for family in PROCESS_COLLECTOR.collect():
         yield from _pieces((family,))
 
@@ -251,3 +259,20 @@ def _reload(successful: bool) -> Metric:
         "1 if the configuration that was read last is the one that runs, 0 if it was refused.",
         value=float(successful),
     )
+
+
+def _memory(pressure: float) -> Metric:
+    return GaugeMetricFamily(
+        "sidecar_memory_pressure",
+        "Share in use of the memory that this process can have, 0 where nothing bounds it.",
+        value=pressure,
+    )
+
+
+def _loop_lag(lag: Lag) -> Metric:
+    family = HistogramMetricFamily(
+        "sidecar_loop_lag_seconds", "How late the event loop was, at four instants a second that the clock chose."
+    )
+    bounds = (*map(str, LAG_BOUNDS), "+Inf")
+    family.add_metric((), list(zip(bounds, accumulate(lag.buckets), strict=True)), lag.seconds)
+    return family

@@ -243,6 +243,7 @@ def _resolved(file: File, raw: dict[str, Any], reader: Reader) -> Config:
         outbound=file.outbound,
         registry=file.registry,
         limits=file.limits,
+        overload=file.overload,
         trace=file.trace,
         drain=file.drain,
         log=file.log,

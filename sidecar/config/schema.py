@@ -18,6 +18,7 @@ from sidecar.config.units import Address, matching
 from sidecar.config.walk import Parser
 from sidecar.http.head import Settings as HttpSettings
 from sidecar.model import Duration
+from sidecar.overload.ladder import Settings as OverloadSettings
 from sidecar.resilience.breaker import Settings as BreakerSettings
 from sidecar.resilience.limits import Settings as LimitsSettings
 from sidecar.resilience.retry import Settings as RetrySettings
@@ -91,11 +92,15 @@ class Listen(Table, frozen=True, kw_only=True):
 
 
 class Inbound(Table, frozen=True, kw_only=True):
-    """``[inbound]``: what others may ask of the application; ``timeout`` in seconds, ``None``: the caller's."""
+    """``[inbound]``: what others may ask of the application; ``timeout`` in seconds, ``None``: the caller's.
+
+    ``share_per_address``: how much of ``max_connections`` one address may take.
+    """
 
     timeout: Timeout = None
     trusted: tuple[Network, ...] = ()
     max_connections: Count = 10000
+    share_per_address: Annotated[float, Meta(gt=0, le=1)] = 0.5
 
 
 class Outbound(Table, frozen=True, kw_only=True):
@@ -225,6 +230,7 @@ class File(Table, frozen=True, kw_only=True):
     timeouts: dict[TimeoutClass, Duration] = {}
     routes: tuple[RouteTable, ...] = ()
     limits: HttpSettings = HttpSettings()
+    overload: OverloadSettings = OverloadSettings()
     trace: Trace = Trace()
     drain: Drain = Drain()
     log: LogSettings = LogSettings()
@@ -240,6 +246,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     outbound: Outbound
     registry: Registry
     limits: HttpSettings
+    overload: OverloadSettings
     trace: Trace
     drain: Drain
     log: LogSettings

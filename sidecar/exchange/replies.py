@@ -57,4 +57,6 @@ def unrouted(failure: Failure, head: Request) -> str:
     """What to tell a caller whose request has no plan."""
     if failure is Failure.LOOP_DETECTED:
         return "the request passed through this sidecar before"
+    if failure is Failure.OVERLOADED:
+        return "the memory of this sidecar is nearly used up; it takes requests again when less is in use"
     return f"no service and no route is named by the host {head.host!r}"

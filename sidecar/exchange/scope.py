@@ -16,10 +16,11 @@ from sidecar.telemetry.trace import Tracer
 class Scope:
     """What all exchanges of one listener share."""
 
-    __slots__ = ("clock", "pool", "route", "source", "tracer", "unrouted")
+    __slots__ = ("_table", "clock", "pool", "refusing", "route", "source", "tracer", "unrouted")
 
     route: Callable[[RequestHead], RoutePlan | Failure]
-    """The routing table's answer. A reload replaces it; running exchanges keep their plan."""
+    """The routing table's answer, or why no request is taken. A reload replaces it; running exchanges keep their plan."""
+    _table: Callable[[RequestHead], RoutePlan | Failure]
     tracer: Tracer
     source: str
     """What replies to requests without a plan call themselves."""
@@ -29,9 +30,16 @@ class Scope:
         self.clock = clock
         self.unrouted = unrouted
         """Counts what never got a plan."""
+        self.refusing: Failure | None = None
 
     def follow(self, route: Callable[[RequestHead], RoutePlan | Failure], tracer: Tracer, source: str) -> None:
         """Go by these from the next exchange on."""
-        self.route = route
+        self._table = route
         self.tracer = tracer
         self.source = source
+        self.refuse(self.refusing)
+
+    def refuse(self, failure: Failure | None) -> None:
+        """Why every request is refused from the next one on; ``None``: they find their plans again."""
+        self.refusing = failure
+        self.route = self._table if failure is None else lambda head: failure

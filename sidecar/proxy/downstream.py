@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
@@ -73,7 +74,7 @@ class DownstreamConnection(Flow):
         listener = self._listener
         self.peer_trusted = listener.trusts(transport)
         self.timer.set(listener.clock.now() + listener.limits.idle_timeout)
-        refusal = listener.opened(self)
+        refusal = listener.opened(self, transport)
         if refusal is not None:
             self._refuse(refusal)
 
@@ -361,6 +362,10 @@ class DownstreamConnection(Flow):
         else:
             self._transport.close()
             self._await_peer()
+
+    def idle_until(self) -> float:
+        """The instant at which it closes unless a request comes; inf while it has one."""
+        return self.timer.due if self.state == IDLE and not self._buffer and not self._full else inf
 
     def close_if_idle(self) -> None:
         """The listener drains: a connection that owes nobody an answer closes."""

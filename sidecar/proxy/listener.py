@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import sys
 from collections.abc import Callable, Sequence
 
 from sidecar.clock import Clock
@@ -28,6 +29,8 @@ TOLD_WHY = 32
 keeps its file descriptor until its peer has read the answer."""
 LAST_REQUEST_SECONDS = 1.0
 """How long an idle connection may still bring a request when its listener ends: it may be on its way."""
+HURRIED_SECONDS = 2.0
+"""How long a connection may be idle when memory is at its scarcest."""
 
 
 class Listener:
@@ -37,13 +40,14 @@ class Listener:
     """
 
     __slots__ = (
-        "_max_connections", "_new_request_id", "_server", "_source", "_trusted", "accepting", "address", "begin",
-        "clock", "closing", "connections", "limits", "name", "unrouted", "wheel",
+        "_by_address", "_ending", "_max_connections", "_max_per_address", "_new_request_id", "_server", "_source",
+        "_trusted", "accepting", "address", "begin", "clock", "closing", "connections", "limits", "name", "unrouted", "wheel",
     )  # fmt: skip
 
     limits: Settings
     _source: str
     _max_connections: int
+    _max_per_address: int
     _trusted: Sequence[Network] | None
 
     def __init__(
@@ -60,7 +64,10 @@ class Listener:
         self.wheel = wheel
         self.clock = clock
         self.unrouted = unrouted
-        self.connections: set[DownstreamConnection] = set()
+        self.connections: dict[DownstreamConnection, str] = {}
+        """And the address that each came from."""
+        self._by_address: dict[str, int] = {}
+        self._ending = False
         self.closing = False
         """From here on every response is its connection's last."""
         self.accepting = True
@@ -70,12 +77,21 @@ class Listener:
         self.address: tuple[str, int] | None = None
         """Host and port as bound."""
 
-    def follow(self, source: str, limits: Settings, max_connections: int, trusted: Sequence[Network] | None) -> None:
-        """Go by these from now on. ``trusted``: networks whose peers may say who the client was; ``None`` trusts all of
-        them (the local application)."""
+    def follow(
+        self,
+        source: str,
+        limits: Settings,
+        max_connections: int,
+        share_per_address: float,
+        trusted: Sequence[Network] | None,
+    ) -> None:
+        """Go by these from now on. ``share_per_address``: how much of ``max_connections`` may come from one address;
+        ``trusted``: networks whose peers may say who the client was; ``None`` trusts all of them (the local
+        application)."""
         self._source = source
         self.limits = limits
         self._max_connections = max_connections
+        self._max_per_address = max(1, int(max_connections * share_per_address))
         self._trusted = trusted
 
     async def open(self, host: str, port: int) -> None:
@@ -96,7 +112,7 @@ class Listener:
         """Leaves the address to others, and lets the connections that stand have their answers."""
         assert self._server is not None
         self._server.close()
-        self.closing = True
+        self.end()
         await asyncio.sleep(LAST_REQUEST_SECONDS)
         self.close_idle()
         while self.connections:
@@ -111,20 +127,29 @@ class Listener:
         address = ipaddress.ip_address(peer[0])
         return any(address in network for network in self._trusted)
 
-    def opened(self, connection: DownstreamConnection) -> Refused | None:
+    def opened(self, connection: DownstreamConnection, transport: asyncio.Transport) -> Refused | None:
         """Counts a new connection; why it may bring no request, if so."""
-        self.connections.add(connection)
+        peer = transport.get_extra_info("peername")
+        address = sys.intern(peer[0]) if peer else ""  # It is gone already.
+        self.connections[connection] = address
+        here = self._by_address[address] = self._by_address.get(address, 0) + 1
         if not self.accepting:
             return Refused(Failure.DRAINING, f"{self._source} is shutting down")
         excess = len(self.connections) - self._max_connections
-        if excess > TOLD_WHY:
+        excess_here = here - self._max_per_address
+        if excess > TOLD_WHY or excess_here > TOLD_WHY:
             connection.abort()
         elif excess > 0:
             return Refused(Failure.OVERLOADED, f"{self._max_connections} connections are open already")
+        elif excess_here > 0:
+            return Refused(Failure.OVERLOADED, f"{self._max_per_address} connections from {address} are open already")
         return None
 
     def closed(self, connection: DownstreamConnection) -> None:
-        self.connections.discard(connection)
+        address = self.connections.pop(connection)
+        here = self._by_address[address] = self._by_address[address] - 1
+        if not here:
+            del self._by_address[address]
 
     def refusal(self, refused: Refused) -> Reply:
         """The answer to what could not be read as a request, counted as one all the same."""
@@ -133,6 +158,23 @@ class Listener:
         retry_after = 1.0 if failure is Failure.OVERLOADED else None
         wall = self.clock.wall()
         return error_reply(failure, refused.detail, self._source, self._new_request_id(), wall, retry_after)
+
+    def end(self) -> None:
+        """From here on every response is its connection's last."""
+        self._ending = True
+        self.closing = True
+
+    def spare_memory(self, haste: float, last: bool) -> None:
+        """Holds fewer connections. ``haste``: from 0 (``idle_timeout`` holds) to 1 (``HURRIED_SECONDS`` in its place), in
+        equal ratios, for halfway down from an hour is still half an hour; ``last``: as after ``end``, while it is set."""
+        self.closing = last or self._ending
+        patience = self.limits.idle_timeout
+        if haste > 0.0 and patience > HURRIED_SECONDS:
+            early = patience - patience * (HURRIED_SECONDS / patience) ** haste
+            now = self.clock.now()
+            for connection in tuple(self.connections):
+                if connection.idle_until() - early <= now:
+                    connection.close_if_idle()
 
     def close_idle(self) -> None:
         """Closes the connections on which nobody is owed an answer."""
