@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import sys
 from collections.abc import Callable, Sequence
 
 from sidecar.clock import Clock
@@ -130,7 +129,7 @@ class Listener:
     def opened(self, connection: DownstreamConnection, transport: asyncio.Transport) -> Refused | None:
         """Counts a new connection; why it may bring no request, if so."""
         peer = transport.get_extra_info("peername")
-        address = sys.intern(peer[0]) if peer else ""  # It is gone already.
+        address: str = peer[0] if peer else ""  # It is gone already.
         self.connections[connection] = address
         here = self._by_address[address] = self._by_address.get(address, 0) + 1
         if not self.accepting:
