@@ -111,8 +111,8 @@ def test_a_wrong_configuration_is_78_and_all_of_it_is_told(
     result = call(*command, "--config", str(path))
     assert (result.exit_code, result.stdout) == (78, "")
     assert result.stderr.splitlines() == [
-        f"{path}: service.nam: unknown key (did you mean name?)",
-        f'{path}: service.app: expected host:port, such as "127.0.0.1:8080", not "here"',
+        f"{path}:2: service.nam: unknown key (did you mean name?)",
+        f'{path}:3: service.app: expected host:port, such as "127.0.0.1:8080", not "here"',
     ]
     assert not started
 

@@ -41,10 +41,16 @@ def write(tmp_path: Path) -> Write:
 
 
 def problems(path: str | None, *args: Any) -> list[str]:
-    """What loading complains about, without the file's name."""
+    """What loading complains about, without the file's name and the line."""
+    stripped = (problem.removeprefix(str(path)) for problem in lined(path, *args))
+    return [re.sub(r"^(:\d+)?: ", "", problem) for problem in stripped]
+
+
+def lined(path: str | None, *args: Any) -> list[str]:
+    """What loading complains about."""
     with pytest.raises(ConfigError) as caught:
         load(path, *args)
-    return [problem.removeprefix(f"{path}: ") for problem in caught.value.problems]
+    return caught.value.problems
 
 
 # What is meant
@@ -293,9 +299,9 @@ def test_a_problem_names_the_variable_or_flag_that_it_came_from(write: Write) ->
     environ = {"SIDECAR_SERVICE__NAM": "x", "SIDECAR_FOO__BAR": "1", "SIDECAR___": "", "SIDECAR_TRACE__SAMPLE": "2"}
     assert problems(write(""), environ, [Setting("--inbound", "listen.inbound", "nowhere")]) == [
         "SIDECAR_FOO__BAR: foo: unknown key (known here: service, listen, inbound, outbound, registry, defaults, "
-        "services, timeouts, routes, limits, trace, drain, log, access_log)",
+        "services, timeouts, routes, limits, trace, drain, log, access_log, profiles)",
         'SIDECAR___: "": unknown key (known here: service, listen, inbound, outbound, registry, defaults, services, '
-        "timeouts, routes, limits, trace, drain, log, access_log)",
+        "timeouts, routes, limits, trace, drain, log, access_log, profiles)",
         "SIDECAR_SERVICE__NAM: service.nam: unknown key (did you mean name?)",
         '--inbound: listen.inbound: expected host:port, such as "127.0.0.1:8080", not "nowhere"',
         "SIDECAR_TRACE__SAMPLE: trace.sample: must be at most 1, not 2.0",
@@ -489,7 +495,7 @@ def test_no_environment_gives_anything_but_a_configuration_or_problems(environ: 
 def test_no_table_gives_anything_but_a_configuration_or_problems(tables: dict[str, Any]) -> None:
     """Values of every wrong type at every place are problems and never a traceback."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidecar.config.load.tomllib.loads", lambda text: tables)
+        patch.setattr("sidecar.config.layers.tomllib.loads", lambda text: tables)
         try:
             assert isinstance(load("/dev/null"), Config)
         except ConfigError as error:

@@ -154,14 +154,14 @@ def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Networ
     raise ValueError(f'expected a CIDR, such as "10.0.0.0/8", not {shown(value)}')
 
 
-def matching(pattern: str, expected: str) -> Callable[[object], str]:
-    """A parser of texts that match ``pattern`` as a whole."""
+def matching(pattern: str, expected: str, quoted: bool = True) -> Callable[[object], str]:
+    """A parser of texts that match ``pattern`` as a whole; ``quoted``: its message repeats the text."""
     compiled = re.compile(pattern)
 
     def parse(value: object) -> str:
         if isinstance(value, str) and compiled.fullmatch(value):
             return str(value)
-        raise ValueError(f"expected {expected}, not {shown(value)}")
+        raise ValueError(f"expected {expected}, not {shown(value)}" if quoted else f"expected {expected}")
 
     return parse
 
