@@ -127,7 +127,7 @@ def test_a_wrong_flag_is_told_by_its_name(started: Started) -> None:
 def test_validate_says_that_a_file_is_valid() -> None:
     """One line and 0, for a pipeline."""
     result = call("config", "validate", "--config", EXAMPLE)
-    assert (result.exit_code, result.output) == (0, f"{EXAMPLE}: valid\n")
+    assert (result.exit_code, result.output) == (0, f"{EXAMPLE}: valid (profiles, too: production)\n")
 
 
 def test_a_file_whose_name_is_no_text_is_still_named(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ class Problem(NamedTuple):
     file: str | None = None
     line: int = 0
 
+    @property
+    def place(self) -> tuple[bool, int]:
+        """By this they are sorted: by line, and then what is not in the file."""
+        return self.file is None, self.line
+
     def __str__(self) -> str:
         return ": ".join(filter(None, (self.origin, self.key, self.message)))
 
@@ -189,7 +194,7 @@ def no_profile(below: list[Layer], name: str) -> Problem:
         return Problem("configuration", "profiles", f"{message}, since there is no file: name one with --config")
     known = profile_names(below)
     listed = f" (known: {', '.join(known)})" if known else ": the file has no [profiles.…]"
-    return Layers(below).problem(("profiles",), f"{message}{hint(name, known) or listed}")
+    return Layers(below).problem(("profiles",), f"{message}{listed}{hint(name, known)}")
 
 
 def _setting(setting: Setting) -> Layer:

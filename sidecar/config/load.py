@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def load_with_origins(
     if not found:
         found = [layers.problem(path, what) for path, what in senseless(file)]
     if found:
-        raise ConfigError(sorted(found, key=lambda problem: (problem.file is None, problem.line)))
+        raise ConfigError(sorted(found, key=attrgetter("place")))
     return Loaded(_resolved(file, raw, reader), layers)
 
 

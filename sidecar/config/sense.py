@@ -16,8 +16,6 @@ _WILDCARD: Final = frozenset({"0.0.0.0", "::"})
 def senseless(file: File) -> Iterator[tuple[Path, str]]:
     """Each path, and why what is written there cannot work."""
     yield from _about_listeners(file)
-    if file.limits.headers < 1:
-        yield ("limits", "headers"), "must be at least 1"
     for name, service in file.services.items():
         seen = set()
         for index, endpoint in enumerate(service.endpoints):

@@ -58,7 +58,10 @@ def shown(value: object) -> str:
 
 def hint(word: object, words: Mapping[str, object] | tuple[str, ...]) -> str:
     """`` (did you mean …?)`` where one of ``words`` is close enough, else nothing."""
-    close = get_close_matches(str(word)[:100], words, 1) if isinstance(word, str) else []
+    if not isinstance(word, str):
+        return ""
+    begun = [known for known in words if len(word) > 2 and known.startswith(word)]
+    close = get_close_matches(word[:100], words, 1) or begun
     return f" (did you mean {close[0]}?)" if close else ""
 
 
