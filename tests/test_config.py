@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.config.load import ConfigError, Problem, Setting, load
@@ -673,6 +673,7 @@ def test_no_environment_gives_anything_but_a_configuration_or_problems(environ: 
         assert not any("\n" in problem for problem in error.problems)
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(sorted(File.__struct_fields__)), VALUES))
 def test_no_table_gives_anything_but_a_configuration_or_problems(tables: dict[str, Any]) -> None:
     """Values of every wrong type at every place are problems and never a traceback."""

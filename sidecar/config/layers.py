@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, reduce
 from typing import Any, Final, NamedTuple
 
-from sidecar.config.units import hint, shown
+from sidecar.config.units import hint, listed, shown
 from sidecar.config.walk import Path, dotted, from_text, merged
 
 BUILT_IN: Final = {
@@ -129,15 +129,14 @@ class Layers:
             if isinstance(node, Written):
                 return node.layer, (*node.path, *path[depth + 1 :])
             if node is None:
-                return self._holder(path[:depth]), path
+                return self._holder(path[:depth], files_only=True), path
         return self._holder(path), path
 
-    def _holder(self, table: Path) -> Layer:
-        """The lowest layer that has this table; of the whole, the file."""
-        own = [layer for layer in self._layers if layer.name != DEFAULT]
-        return next(
-            (layer for layer in own if _has(layer.tables, table)), own[0] if own else Layer("configuration", {})
-        )
+    def _holder(self, table: Path, files_only: bool = False) -> Layer:
+        """The lowest layer that has this table, else the file. What is missing is to be written in a file."""
+        own = [layer for layer in self._layers if layer.name != DEFAULT and (layer.text is not None or not files_only)]
+        root = own[0] if own and own[0].text is not None else Layer("configuration", {})
+        return next((layer for layer in own if table and _has(layer.tables, table)), root)
 
     def problem(self, path: Path, what: str) -> Problem:
         """The problem with its place."""
@@ -193,8 +192,8 @@ def no_profile(below: list[Layer], name: str) -> Problem:
     if below[-1].text is None:
         return Problem("configuration", "profiles", f"{message}, since there is no file: name one with --config")
     known = profile_names(below)
-    listed = f" (known: {', '.join(known)})" if known else ": the file has no [profiles.…]"
-    return Layers(below).problem(("profiles",), f"{message}{listed}{hint(name, known)}")
+    those = f" (known: {listed(known)})" if known else ": the file has no [profiles.…]"
+    return Layers(below).problem(("profiles",), f"{message}{those}{hint(name, known)}")
 
 
 def _setting(setting: Setting) -> Layer:

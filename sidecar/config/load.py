@@ -33,7 +33,7 @@ from sidecar.config.layers import (
 )
 from sidecar.config.schema import Config, File, Overrides, RouteConfig, RouteTable, ServiceConfig, ServiceTable
 from sidecar.config.sense import senseless
-from sidecar.config.units import hint, parse_positive_duration, shown
+from sidecar.config.units import hint, listed, parse_positive_duration, shown
 from sidecar.config.walk import INVALID, Reader, merged
 from sidecar.model import Duration
 
@@ -146,7 +146,7 @@ def _parse_timeout(classes: Mapping[str, float], value: object) -> float | None:
         if value in classes:
             return classes[value]
         if not value[:1].isdigit():
-            known = hint(value, classes) or f" (known: {', '.join(classes)})"
+            known = hint(value, classes) or f" (known: {listed(classes)})"
             raise ValueError(f'expected a class of [timeouts], a duration or "none", not {shown(value)}{known}')
     return parse_positive_duration(value)
 

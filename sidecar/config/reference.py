@@ -41,7 +41,7 @@ def _sections() -> Iterator[str]:
         elif get_origin(kind.type) is dict:
             yield from _tables(f"{key}.NAME", f"[{key}.NAME]", opened(inner[1]), None, kind.description)
         elif get_origin(kind.type) is tuple:
-            yield from _tables(key, f"[[{key}]]", opened(inner[0]), None, kind.description)
+            yield from _tables(f"{key}[]", f"[[{key}]]", opened(inner[0]), None, kind.description)
         else:
             yield from _tables(key, f"[{key}]", kind, default_of(field), kind.description)
 
@@ -54,16 +54,16 @@ def _tables(prefix: str, heading: str, kind: Kind, defaults: Any, about: str) ->
     for key, (key_kind, field) in sorted(fields(kind.type).items(), key=lambda item: item[0] not in own):
         default = default_of(field)
         name = f"{prefix}.{key}"
-        if key_kind.is_table and (prefix == "services.NAME" or (prefix == "routes" and key != "match")):
+        if key_kind.is_table and (prefix == "services.NAME" or (prefix == "routes[]" and key != "match")):
             rows.append(_row(name, "", f"table{_or_false(key_kind)}", f"{key_kind.description} As `[defaults.{key}]`."))
         elif key_kind.is_table:
             about_it = f"{key_kind.description}{f' `{key} = false` switches it off.' if key_kind.optional else ''}"
-            inner.append((name, f"[{name}]", key_kind, default, about_it))
+            inner.append((name, f"[{name.replace('[]', '')}]", key_kind, default, about_it))
         else:
             rows.append(_row(name, _default(prefix, key, key_kind, default), _type(key_kind), key_kind.description))
             item = opened(get_args(key_kind.type)[0]) if get_origin(key_kind.type) is tuple else None
             if item is not None and item.is_table:
-                inner.append((f"{name}[]", f"{name} = [{{ … }}]", item, None, "Each of them."))
+                inner.append((f"{name}[]", f"{name.replace('[]', '')} = [{{ … }}]", item, None, "Each of them."))
     yield _section(heading, about, rows)
     for section in inner:
         yield from _tables(*section)
@@ -83,9 +83,11 @@ def _default(prefix: str, key: str, kind: Kind, default: Any) -> str:
         return "needed"
     if prefix == "services.NAME" and key != "endpoints":
         return "as `[defaults]`"
-    if prefix == "routes" and key in ("timeout", "attempt_timeout"):
+    if prefix == "routes[]" and key in ("timeout", "attempt_timeout"):
         return "as its service"
     if default is None and kind.title != "timeout" and prefix not in ("listen", "defaults"):
+        return "not set"
+    if prefix.startswith("routes[]") and not default:
         return "not set"
     built_in: Any = BUILT_IN.get(prefix, {})
     return f"`{toml(built_in.get(key, plain(kind, default)))}`"

@@ -10,7 +10,7 @@ from sidecar.config.layers import DEFAULT
 from sidecar.config.walk import Path, dotted
 from sidecar.config.write import key, toml
 
-_WIDEST = 60
+_WIDEST = 40
 """A value that is longer does not push the origins of all others to the right."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 
@@ -62,7 +62,12 @@ def hint(word: object, words: Mapping[str, object] | tuple[str, ...]) -> str:
         return ""
     begun = [known for known in words if len(word) > 2 and known.startswith(word)]
     close = get_close_matches(word[:100], words, 1) or begun
-    return f" (did you mean {close[0]}?)" if close else ""
+    return f" (did you mean {listed(close[:1])}?)" if close else ""
+
+
+def listed(words: Iterable[str]) -> str:
+    """Keys as a message may list them: they may be of anybody's making."""
+    return ", ".join(shown(word)[1:-1] for word in words)
 
 
 def parse_duration(value: object) -> float:
