@@ -7,7 +7,7 @@ what they inherit by the same function, and on the same trees of places, as the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, Final, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -62,18 +62,19 @@ def is_secret(name: str) -> bool:
     return name in _SECRET_NAMES or any(word in name for word in _SECRET_WORDS)
 
 
-def leaves(layers: Layers) -> Iterator[Leaf]:
-    """Every value in effect. The layers have to be those of a configuration that was loaded."""
-    return _Walk(layers).file()
+def leaves(layers: Layers, without: Container[str] = ()) -> Iterator[Leaf]:
+    """Every value in effect, but for these services. The layers have to be those of a configuration that was loaded."""
+    return _Walk(layers, without).file()
 
 
 class _Walk:
     """Goes through types and tree side by side, as the reader goes through types and tables."""
 
-    __slots__ = ("_classes", "_reader", "_tree")
+    __slots__ = ("_classes", "_reader", "_tree", "_without")
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: Layers, without: Container[str]) -> None:
         tables = layers.tables
+        self._without = without
         self._tree: dict[str, Any] = layers.tree
         self._classes: Mapping[str, Any] = tables["timeouts"]
         self._reader: Reader = reader_for(tables)
@@ -82,6 +83,8 @@ class _Walk:
         for key, (kind, field) in fields(File).items():
             if key == "services":
                 for name in self._tree.get(key, {}):
+                    if name in self._without:
+                        continue
                     yield from self._table(ServiceTable, self._service(name), ("services", name))
             elif key == "routes":
                 yield from self._routes()
@@ -160,7 +163,10 @@ def changes(old: Loaded, new: Loaded) -> list[str]:
 
     What is inherited is told once, at the table that it is inherited from.
     """
-    before, after = _by_key(old.layers), _by_key(new.layers)
+    # A service that says what it said has no change of its own, and there may be thousands.
+    was, now = (loaded.layers.tables.get("services", {}) for loaded in (old, new))
+    same = {name for name in now if name in was and was[name] == now[name]}
+    before, after = _by_key(old.layers, same), _by_key(new.layers, same)
     whole = {**_roots(after, before, "added"), **_roots(before, after, "removed")}
     lines = [f"{dotted(root)}: {what}" for root, what in whole.items()]
     for path in {**after, **before}:
@@ -175,9 +181,9 @@ def changes(old: Loaded, new: Loaded) -> list[str]:
     return lines
 
 
-def _by_key(layers: Layers) -> dict[Path, Leaf]:
+def _by_key(layers: Layers, without: Container[str]) -> dict[Path, Leaf]:
     """Leaves by path, routes by their name: where one stands in the list may change without its meaning."""
-    found = list(leaves(layers))
+    found = list(leaves(layers, without))
     names = {leaf.path[1]: leaf.value for leaf in found if leaf.path[0] == "routes" and leaf.path[2:] == ("name",)}
     return {
         ("routes", names[leaf.path[1]], *leaf.path[2:]) if leaf.path[0] == "routes" else leaf.path: leaf

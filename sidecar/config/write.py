@@ -7,6 +7,7 @@ configurations that mean the same print the same, whatever their authors wrote.
 from __future__ import annotations
 
 import json
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
@@ -62,8 +63,9 @@ def opened(kind: Any) -> Kind:
             return Kind(annotation, kind, optional, metas)
 
 
+@cache
 def fields(table: type[msgspec.Struct]) -> dict[str, tuple[Kind, msgspec.structs.FieldInfo]]:
-    """What a table may hold, by key."""
+    """What a table may hold, by key. Cached: msgspec evaluates annotations at every call."""
     return {field.encode_name: (opened(field.type), field) for field in msgspec.structs.fields(table)}
 
 
