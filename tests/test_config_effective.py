@@ -186,6 +186,14 @@ def test_origins_stand_beside_the_values(read: Read) -> None:
     assert "#" not in as_toml(found, origins=False)
 
 
+def test_no_file_name_breaks_the_text(tmp_path: Path) -> None:
+    """A comment ends at the end of its line."""
+    path = tmp_path / "a\nb\x7f.toml"
+    path.write_text(TEXT)
+    shown = as_toml(leaves(load_with_origins(str(path)).layers), origins=True)
+    assert tomllib.loads(shown)["service"]["app"] == "127.0.0.1:8080"
+
+
 def test_json_is_a_list_of_keys_values_and_origins(read: Read) -> None:
     """A number is a number there."""
     rows = json.loads(as_json(leaves(read().layers)))

@@ -42,54 +42,51 @@ from sidecar.telemetry.access_log import Settings as AccessLogSettings
 from sidecar.telemetry.log import Settings as LogSettings
 
 
+def about(sentence: str) -> Meta:
+    """What a key is for: the reference and the schema have no other source."""
+    return Meta(description=sentence)
+
+
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of the file."""
 
 
 class Service(Table, frozen=True, kw_only=True):
-    """``[service]``: who we are and where our application listens."""
+    """``[service]``."""
 
-    name: Annotated[Name, Meta(description="Name of our own service, in reasons and metrics.")] = "app"
-    app: Annotated[
-        Peer | None, Meta(description='Where the application listens; needed unless `listen.inbound` is `"none"`.')
-    ] = None
-    version: Annotated[str, Meta(description="Version of the application, told to others.")] = ""
-    zone: Annotated[str, Meta(description="Zone that this instance is in, told to others.")] = ""
-    weight: Annotated[Weight, Meta(description="Share of the traffic, relative to the other instances.")] = 1
-    address: Annotated[Host | None, Meta(description="Where others reach this machine.")] = None
-    tags: Annotated[tuple[str, ...], Meta(description="Free words, told to others.")] = ()
-    meta: Annotated[dict[str, str], Meta(description="Free keys and texts, told to others.")] = {}
+    name: Annotated[Name, about("Name of our own service, in reasons and metrics.")] = "app"
+    app: Annotated[Peer | None, about('Where the application listens; needed unless `listen.inbound` is `"none"`.')] = (
+        None
+    )
+    version: Annotated[str, about("Version of the application, told to others.")] = ""
+    zone: Annotated[str, about("Zone that this instance is in, told to others.")] = ""
+    weight: Annotated[Weight, about("Share of the traffic, relative to the other instances.")] = 1
+    address: Annotated[Host | None, about("Where others reach this machine.")] = None
+    tags: Annotated[tuple[str, ...], about("Free words, told to others.")] = ()
+    meta: Annotated[dict[str, str], about("Free keys and texts, told to others.")] = {}
 
 
 class Listen(Table, frozen=True, kw_only=True):
-    """``[listen]``: our own addresses; ``None`` opens no listener."""
+    """``[listen]``; ``None`` opens no listener."""
 
-    inbound: Annotated[Listener | None, Meta(description="Serves others on the application's behalf.")] = Address(
-        "0.0.0.0", 15006
-    )
-    outbound: Annotated[Listener | None, Meta(description="Serves the local application.")] = Address(
-        "127.0.0.1", 15001
-    )
-    admin: Annotated[Listener | None, Meta(description="What the commands talk to.")] = Address("127.0.0.1", 15000)
-    probes: Annotated[Listener | None, Meta(description="Serves `/health/*` and `/metrics`, nothing else.")] = Address(
+    inbound: Annotated[Listener | None, about("Serves others on the application's behalf.")] = Address("0.0.0.0", 15006)
+    outbound: Annotated[Listener | None, about("Serves the local application.")] = Address("127.0.0.1", 15001)
+    admin: Annotated[Listener | None, about("What the commands talk to.")] = Address("127.0.0.1", 15000)
+    probes: Annotated[Listener | None, about("Serves `/health/*` and `/metrics`, nothing else.")] = Address(
         "0.0.0.0", 15020
     )
 
 
 class Inbound(Table, frozen=True, kw_only=True):
-    """``[inbound]``: what others may ask of the application; ``timeout`` in seconds, ``None``: the caller's."""
+    """``[inbound]``; ``timeout`` in seconds, ``None``: the caller's."""
 
-    timeout: Annotated[
-        Timeout, Meta(description='Bounds calls of the application; `"none"`: what the caller allows.')
-    ] = None
-    trusted: Annotated[
-        tuple[Network, ...], Meta(description="Networks whose forwarded and debug headers are believed.")
-    ] = ()
-    max_connections: Annotated[Count, Meta(description="Connections that a listener accepts at a time.")] = 10000
+    timeout: Annotated[Timeout, about('Bounds calls of the application; `"none"`: what the caller allows.')] = None
+    trusted: Annotated[tuple[Network, ...], about("Networks whose forwarded and debug headers are believed.")] = ()
+    max_connections: Annotated[Count, about("Connections that a listener accepts at a time.")] = 10000
 
 
 class Outbound(Table, frozen=True, kw_only=True):
-    """``[outbound]``: calls of the application to hosts that name no service."""
+    """``[outbound]``."""
 
     passthrough: Annotated[
         Literal["proxy", "all", "none"],
@@ -100,25 +97,22 @@ class Outbound(Table, frozen=True, kw_only=True):
 
 
 class Registry(Table, frozen=True, kw_only=True):
-    """``[registry]``: where endpoints come from."""
+    """``[registry]``."""
 
-    kind: Annotated[Literal["static"], Meta(description="Where endpoints come from; static: this file.")] = "static"
+    kind: Annotated[Literal["static"], about("Where endpoints come from; static: this file.")] = "static"
 
 
 class Trace(Table, frozen=True, kw_only=True):
-    """``[trace]``: the share (0 to 1) of exchanges begun here whose trace is recorded."""
+    """``[trace]``; the share is from 0 to 1."""
 
-    sample: Annotated[Share, Meta(description="Share of the traces begun here that are recorded.")] = 0.01
+    sample: Annotated[Share, about("Share of the traces begun here that are recorded.")] = 0.01
 
 
 class Drain(Table, frozen=True, kw_only=True):
-    """``[drain]``: seconds of accepting while not ready, and seconds for what then still runs.
+    """``[drain]``, in seconds."""
 
-    ``outbound``: what ends its service, being idle or the end of the application that ``run -- COMMAND`` started.
-    """
-
-    delay: Annotated[Wait, Meta(description="After SIGTERM: not ready, and still accepting.")] = 5.0
-    grace: Annotated[Wait, Meta(description="Then this long at most for what still runs.")] = 20.0
+    delay: Annotated[Wait, about("After SIGTERM: not ready, and still accepting.")] = 5.0
+    grace: Annotated[Wait, about("Then this long at most for what still runs.")] = 20.0
     outbound: Annotated[
         Literal["idle", "app-exit"],
         Meta(
@@ -130,30 +124,24 @@ class Drain(Table, frozen=True, kw_only=True):
 class Overrides(Table, frozen=True, kw_only=True):
     """The policies that a route may override. Durations in seconds, ``None`` where a policy is switched off."""
 
-    timeout: Annotated[Timeout, Meta(description="From the request to the head of its response, retries included.")] = (
-        30.0
-    )
+    timeout: Annotated[Timeout, about("From the request to the head of its response, retries included.")] = 30.0
     """Never seen unless nothing is configured at all: ``load`` lays ``timeout = "api"`` beneath ``[defaults]``."""
-    attempt_timeout: Annotated[Duration | None, Meta(description="The same for one attempt.")] = None
-    retry: Annotated[RetrySettings | None, Meta(description="What is tried again, how often and when.")] = (
-        RetrySettings()
-    )
+    attempt_timeout: Annotated[Duration | None, about("The same for one attempt.")] = None
+    retry: Annotated[RetrySettings | None, about("What is tried again, how often and when.")] = RetrySettings()
 
 
 class Policies(Overrides, frozen=True, kw_only=True):
     """``[defaults]``, and what a service may say instead."""
 
-    balance: Annotated[
-        Literal["round_robin", "least_request", "random"], Meta(description="How an endpoint is chosen.")
-    ] = "round_robin"
-    connect_timeout: Annotated[Duration, Meta(description="Until a connection stands.")] = 1.0
-    stall_timeout: Annotated[Duration, Meta(description="Without progress on a body that is owed.")] = 60.0
-    breaker: Annotated[BreakerSettings | None, Meta(description="Bars an endpoint that fails, each by itself.")] = (
+    balance: Annotated[Literal["round_robin", "least_request", "random"], about("How an endpoint is chosen.")] = (
+        "round_robin"
+    )
+    connect_timeout: Annotated[Duration, about("Until a connection stands.")] = 1.0
+    stall_timeout: Annotated[Duration, about("Without progress on a body that is owed.")] = 60.0
+    breaker: Annotated[BreakerSettings | None, about("Bars an endpoint that fails, each by itself.")] = (
         BreakerSettings()
     )
-    limits: Annotated[LimitsSettings, Meta(description="Bounds of what goes to a service at a time.")] = (
-        LimitsSettings()
-    )
+    limits: Annotated[LimitsSettings, about("Bounds of what goes to a service at a time.")] = LimitsSettings()
 
 
 class EndpointConfig(Table, frozen=True, kw_only=True):
@@ -161,11 +149,9 @@ class EndpointConfig(Table, frozen=True, kw_only=True):
 
     shorthand: ClassVar[str] = "address"
 
-    address: Annotated[Peer, Meta(description="Where it listens.")]
-    weight: Annotated[
-        Weight, Meta(description="Its share of the calls, relative to the service's other endpoints.")
-    ] = 1
-    zone: Annotated[str, Meta(description="Where it stands.")] = ""
+    address: Annotated[Peer, about("Where it listens.")]
+    weight: Annotated[Weight, about("Its share of the calls, relative to the service's other endpoints.")] = 1
+    zone: Annotated[str, about("Where it stands.")] = ""
 
     @property
     def host(self) -> str:
@@ -179,7 +165,7 @@ class EndpointConfig(Table, frozen=True, kw_only=True):
 class ServiceTable(Policies, frozen=True, kw_only=True):
     """``[services.NAME]``."""
 
-    endpoints: Annotated[tuple[EndpointConfig, ...], Meta(description="Addresses, as texts or as tables.")] = ()
+    endpoints: Annotated[tuple[EndpointConfig, ...], about("Addresses, as texts or as tables.")] = ()
 
 
 class ServiceConfig(ServiceTable, frozen=True, kw_only=True):
@@ -191,29 +177,29 @@ class ServiceConfig(ServiceTable, frozen=True, kw_only=True):
 class Match(Table, frozen=True, kw_only=True):
     """What a request must have, all of it; an absent key asks nothing."""
 
-    host: Annotated[Host | None, Meta(description="Host that is called.")] = None
-    path: Annotated[UrlPath | None, Meta(description="Exactly this path.")] = None
-    path_prefix: Annotated[UrlPath | None, Meta(description="A path that begins with this, whole segments.")] = None
-    methods: Annotated[tuple[Method, ...], Meta(description="One of these methods.")] = ()
+    host: Annotated[Host | None, about("Host that is called.")] = None
+    path: Annotated[UrlPath | None, about("Exactly this path.")] = None
+    path_prefix: Annotated[UrlPath | None, about("A path that begins with this, whole segments.")] = None
+    methods: Annotated[tuple[Method, ...], about("One of these methods.")] = ()
     headers: Annotated[
-        dict[HeaderName, HeaderValue], Meta(description="Headers with exactly these values, by lower-case name.")
+        dict[HeaderName, HeaderValue], about("Headers with exactly these values, by lower-case name.")
     ] = {}
 
 
 class Split(Table, frozen=True, kw_only=True):
     """One service of a route's split, and its share relative to the others."""
 
-    service: Annotated[Name, Meta(description="Name of a service.")]
-    weight: Annotated[Weight, Meta(description="Its share, relative to the others.")]
+    service: Annotated[Name, about("Name of a service.")]
+    weight: Annotated[Weight, about("Its share, relative to the others.")]
 
 
 class RouteTable(Overrides, frozen=True, kw_only=True):
     """``[[routes]]``."""
 
-    name: Annotated[Label, Meta(description="Unique; a label of the metrics.")]
-    match: Annotated[Match, Meta(description="What a request must have, all of it.")] = Match()
-    service: Annotated[Name | None, Meta(description="The service that is called.")] = None
-    split: Annotated[tuple[Split, ...], Meta(description="Several services, each with its share, instead of one.")] = ()
+    name: Annotated[Label, about("Unique; a label of the metrics.")]
+    match: Annotated[Match, about("What a request must have, all of it.")] = Match()
+    service: Annotated[Name | None, about("The service that is called.")] = None
+    split: Annotated[tuple[Split, ...], about("Several services, each with its share, instead of one.")] = ()
 
 
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,20 +215,18 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Tables(Table, frozen=True, kw_only=True):
     """What a file says, and what a profile may say instead."""
 
-    service: Annotated[Service, Meta(description="Who we are, and where our application listens.")] = Service()
-    listen: Annotated[Listen, Meta(description="Our own addresses. Port 0 takes a free one.")] = Listen()
-    inbound: Annotated[Inbound, Meta(description="What others may ask of the application.")] = Inbound()
-    outbound: Annotated[Outbound, Meta(description="Calls of the application to hosts that name no service.")] = (
-        Outbound()
-    )
-    registry: Annotated[Registry, Meta(description="Where endpoints come from.")] = Registry()
-    defaults: Annotated[Policies, Meta(description="Policies of calls to every service.")] = Policies()
+    service: Annotated[Service, about("Who we are, and where our application listens.")] = Service()
+    listen: Annotated[Listen, about("Our own addresses. Port 0 takes a free one.")] = Listen()
+    inbound: Annotated[Inbound, about("What others may ask of the application.")] = Inbound()
+    outbound: Annotated[Outbound, about("Calls of the application to hosts that name no service.")] = Outbound()
+    registry: Annotated[Registry, about("Where endpoints come from.")] = Registry()
+    defaults: Annotated[Policies, about("Policies of calls to every service.")] = Policies()
     services: Annotated[
         dict[Name, ServiceTable],
-        Meta(description="Services by name: endpoints, and any key of `[defaults]` that differs."),
+        about("Services by name: endpoints, and any key of `[defaults]` that differs."),
     ] = {}
     timeouts: Annotated[
-        dict[TimeoutClass, Duration], Meta(description='Classes of timeouts by name; those of `timeout = "…"`.')
+        dict[TimeoutClass, Duration], about('Classes of timeouts by name; those of `timeout = "…"`.')
     ] = {}
     routes: Annotated[
         tuple[RouteTable, ...],
@@ -250,20 +234,18 @@ class Tables(Table, frozen=True, kw_only=True):
             description="The first that matches wins; without one, a request goes to the service that its host names."
         ),
     ] = ()
-    limits: Annotated[HttpSettings, Meta(description="What a peer may send.")] = HttpSettings()
-    trace: Annotated[Trace, Meta(description="Traces.")] = Trace()
-    drain: Annotated[Drain, Meta(description="The end of the process.")] = Drain()
-    log: Annotated[LogSettings, Meta(description="What the sidecar says of itself, on standard error.")] = LogSettings()
-    access_log: Annotated[AccessLogSettings, Meta(description="A line an exchange, on standard output.")] = (
-        AccessLogSettings()
-    )
+    limits: Annotated[HttpSettings, about("What a peer may send.")] = HttpSettings()
+    trace: Annotated[Trace, about("Traces.")] = Trace()
+    drain: Annotated[Drain, about("The end of the process.")] = Drain()
+    log: Annotated[LogSettings, about("What the sidecar says of itself, on standard error.")] = LogSettings()
+    access_log: Annotated[AccessLogSettings, about("A line an exchange, on standard output.")] = AccessLogSettings()
 
 
 class File(Tables, frozen=True, kw_only=True):
     """The whole file."""
 
     profiles: Annotated[
-        dict[ProfileName, Profile], Meta(description="Tables by the name of the profile that lays them over the file.")
+        dict[ProfileName, Profile], about("Tables by the name of the profile that lays them over the file.")
     ] = {}
 
 
