@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +52,9 @@ def test_the_version_is_the_package_s() -> None:
     assert (result.exit_code, result.output) == (0, f"sidecar {sidecar.__version__}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["config", "validate"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["config"], *(["config", name] for name in ("validate", "show", "schema", "reference"))]
+)
 def test_help_shows_an_example(command: list[str]) -> None:
     """Every help has a line that can be copied."""
     result = call(*command, "--help")
@@ -83,10 +87,12 @@ def test_run_exits_as_the_app_says(monkeypatch: pytest.MonkeyPatch, code: int) -
 def test_flags_win_over_the_environment_and_the_file(started: Started) -> None:
     """Every flag of run sets the key that it stands for."""
     flags = ["--service", "cart", "--app", "[::1]:1", "--inbound", "none", "--outbound", "h:2", "--probes", "h:3"]
+    flags += ["--admin", "h:4", "--registry", "static"]
     assert call("run", "--config", EXAMPLE, *flags, SIDECAR_SERVICE__NAME="environ").exit_code == 0
     (config,) = started
     assert (config.service.name, str(config.service.app), config.listen.inbound) == ("cart", "[::1]:1", None)
-    assert (str(config.listen.outbound), str(config.listen.probes)) == ("h:2", "h:3")
+    assert (str(config.listen.outbound), str(config.listen.probes), str(config.listen.admin)) == ("h:2", "h:3", "h:4")
+    assert config.registry.kind == "static"
 
 
 def test_the_environment_names_the_file_and_lies_over_it(started: Started) -> None:
@@ -111,8 +117,8 @@ def test_a_wrong_configuration_is_78_and_all_of_it_is_told(
     result = call(*command, "--config", str(path))
     assert (result.exit_code, result.stdout) == (78, "")
     assert result.stderr.splitlines() == [
-        f"{path}: service.nam: unknown key (did you mean name?)",
-        f'{path}: service.app: expected host:port, such as "127.0.0.1:8080", not "here"',
+        f"{path}:2: service.nam: unknown key (did you mean name?)",
+        f'{path}:3: service.app: expected host:port, such as "127.0.0.1:8080", not "here"',
     ]
     assert not started
 
@@ -124,10 +130,126 @@ def test_a_wrong_flag_is_told_by_its_name(started: Started) -> None:
     assert result.stderr.startswith("--app: service.app: expected host:port")
 
 
+@pytest.mark.parametrize("command", ["run", "config show", "config validate"])
+def test_a_file_that_is_not_there_is_fatal(command: str, tmp_path: Path, started: Started) -> None:
+    """Nothing starts with the defaults because a name was misspelled."""
+    path = tmp_path / "missing.toml"
+    result = call(*command.split(), "-c", str(path), "--app", "a:1")
+    assert (result.exit_code, result.stderr) == (78, f"{path}: cannot be read: No such file or directory\n")
+    assert not started
+
+
+def test_a_registry_that_there_is_not_is_told_by_its_flag(started: Started) -> None:
+    """Kinds are those of the configuration."""
+    result = call("run", "--app", "a:1", "--registry", "consul://127.0.0.1:8500")
+    assert result.exit_code == 78
+    assert result.stderr.startswith("--registry: registry.kind: expected one of static, not")
+
+
+@pytest.mark.parametrize("how", [{"SIDECAR_PROFILE": "production"}, {}])
+def test_a_profile_is_chosen_by_flag_or_variable(how: dict[str, str], started: Started) -> None:
+    """The flag wins; without either the file stands alone."""
+    flag = [] if how else ["--profile", "production"]
+    assert call("run", "-c", EXAMPLE, *flag, **how).exit_code == 0
+    assert call("run", "-c", EXAMPLE, SIDECAR_PROFILE=None).exit_code == 0
+    assert [config.log.format for config in started] == ["json", "text"]
+    result = call("run", "-c", EXAMPLE, "--profile", "prod", SIDECAR_PROFILE="production")
+    assert result.exit_code == 78
+    assert "(did you mean production?)" in result.stderr
+
+
 def test_validate_says_that_a_file_is_valid() -> None:
-    """One line and 0, for a pipeline."""
+    """One line and 0, for a pipeline; with the profiles that were held against it, or the one that was named."""
     result = call("config", "validate", "--config", EXAMPLE)
+    assert (result.exit_code, result.output) == (0, f"{EXAMPLE}: valid (profiles, too: production)\n")
+    result = call("config", "validate", "--config", EXAMPLE, "--profile", "production")
     assert (result.exit_code, result.output) == (0, f"{EXAMPLE}: valid\n")
+
+
+def test_validate_tries_every_profile(tmp_path: Path) -> None:
+    """What makes no sense with one of them alone is told with its name; what is wrong anyway is told once."""
+    path = tmp_path / "sidecar.toml"
+    path.write_text(
+        '[service]\napp = "a:1"\n[listen]\nprobes = "127.0.0.1:15020"\n'
+        '[profiles.a.listen]\nadmin = "127.0.0.1:15020"\n[profiles.b.service]\napp = "a:2"\n'
+    )
+    result = call("config", "validate", "--config", str(path))
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert result.stderr == (
+        f"{path}:4: listen.probes: 127.0.0.1:15020 is taken by listen.admin, 127.0.0.1:15020 (with profile a)\n"
+    )
+    assert call("config", "validate", "--config", str(path), "--profile", "b").exit_code == 0
+    path.write_text('[service]\napp = "a"\n[profiles.a]\n[profiles.b.service]\nzone = 1\n')
+    result = call("config", "validate", "--config", str(path))
+    assert [line.split(": ")[:2] for line in result.stderr.splitlines()] == [
+        [f"{path}:2", "service.app"],
+        [f"{path}:5", "profiles.b.service.zone"],
+    ]
+
+
+def test_validate_answers_programs_with_one_document(tmp_path: Path) -> None:
+    """On standard output, and with the same exit codes."""
+    path = tmp_path / "sidecar.toml"
+    path.write_text('[service]\nnam = "x"\napp = "a:1"\n')
+    result = call("config", "validate", "-c", str(path), "-o", "json", SIDECAR_TRACE__SAMPLE="2")
+    assert (result.exit_code, result.stderr) == (78, "")
+    assert json.loads(result.stdout) == {
+        "valid": False,
+        "problems": [
+            {
+                "file": str(path),
+                "line": 2,
+                "key": "service.nam",
+                "message": "unknown key (did you mean name?)",
+                "origin": f"{path}:2",
+            },
+            {
+                "file": None,
+                "line": None,
+                "key": "trace.sample",
+                "message": "must be at most 1, not 2.0",
+                "origin": "SIDECAR_TRACE__SAMPLE",
+            },
+        ],
+    }
+    result = call("config", "validate", "-c", EXAMPLE, "-o", "json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"valid": True, "problems": []})
+    result = call("config", "validate", "-c", f"{path}x", "-o", "json")
+    assert (result.exit_code, json.loads(result.stdout)["problems"][0]["key"]) == (78, None)
+
+
+def test_show_prints_what_is_in_effect_and_why(tmp_path: Path) -> None:
+    """Flag, variable, file, profile, default; as a configuration, or for programs."""
+    path = tmp_path / "sidecar.toml"
+    path.write_text('[service]\napp = "a:1"\n[profiles.p.drain]\ngrace = "9s"\n')
+    args = ["config", "show", "-c", str(path), "--profile", "p", "--service", "cart"]
+    result = call(*args, "--changed", SIDECAR_SERVICE__ZONE="b")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        f'[service]\nname = "cart"  # --service\napp = "a:1"    # {path}:2\nzone = "b"     # SIDECAR_SERVICE__ZONE\n\n'
+        f'[drain]\ngrace = "9s"  # profile p ({path}:4)\n',
+    )
+    shown = tmp_path / "shown.toml"
+    shown.write_text(call(*args).stdout)
+    assert 'delay = "5s"       # default\n' in shown.read_text()
+    assert call("config", "validate", "-c", str(shown)).exit_code == 0
+    assert tomllib.loads(call(*args, "-o", "toml").stdout) == tomllib.loads(shown.read_text())
+    rows = json.loads(call(*args, "-o", "json").stdout)
+    assert {"key": "drain.grace", "value": "9s", "origin": f"profile p ({path}:4)"} in rows
+
+
+def test_show_needs_no_file() -> None:
+    """Flags and defaults are a configuration; without an application there is none, and the message says what to do."""
+    assert call("config", "show", "--app", "a:1", SIDECAR_CONFIG=None).exit_code == 0
+    result = call("config", "show", SIDECAR_CONFIG=None)
+    assert result.exit_code == 78
+    assert "where does the application listen? (or set listen.inbound" in result.stderr
+
+
+def test_schema_and_reference_are_printed() -> None:
+    """For editors and for people, from the version that is installed."""
+    assert json.loads(call("config", "schema").stdout)["properties"].keys() >= {"service", "defaults", "profiles"}
+    assert call("config", "reference").stdout.startswith("### [service]\n")
 
 
 def test_a_file_whose_name_is_no_text_is_still_named(tmp_path: Path) -> None:

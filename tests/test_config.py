@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.config.load import ConfigError, Setting, load
@@ -21,30 +22,16 @@ from sidecar.resilience.breaker import Settings as BreakerSettings
 from sidecar.resilience.budget import Settings as BudgetSettings
 from sidecar.resilience.limits import Settings as LimitsSettings
 from sidecar.resilience.retry import Settings as RetrySettings
+from tests.support.configs import APP, problems, written
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "config.example.toml"
-APP = '[service]\napp = "127.0.0.1:8080"\n'
 
 Write = Callable[..., str]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file with an application in it, and gives its path."""
-
-    def write(text: str, head: str = APP) -> str:
-        path = tmp_path / "sidecar.toml"
-        path.write_text(head + text)
-        return str(path)
-
-    return write
-
-
-def problems(path: str | None, *args: Any) -> list[str]:
-    """What loading complains about, without the file's name."""
-    with pytest.raises(ConfigError) as caught:
-        load(path, *args)
-    return [problem.removeprefix(f"{path}: ") for problem in caught.value.problems]
+    return partial(written, tmp_path)
 
 
 # What is meant
@@ -293,9 +280,9 @@ def test_a_problem_names_the_variable_or_flag_that_it_came_from(write: Write) ->
     environ = {"SIDECAR_SERVICE__NAM": "x", "SIDECAR_FOO__BAR": "1", "SIDECAR___": "", "SIDECAR_TRACE__SAMPLE": "2"}
     assert problems(write(""), environ, [Setting("--inbound", "listen.inbound", "nowhere")]) == [
         "SIDECAR_FOO__BAR: foo: unknown key (known here: service, listen, inbound, outbound, registry, defaults, "
-        "services, timeouts, routes, limits, overload, trace, drain, log, access_log)",
+        "services, timeouts, routes, limits, overload, trace, drain, log, access_log, profiles)",
         'SIDECAR___: "": unknown key (known here: service, listen, inbound, outbound, registry, defaults, services, '
-        "timeouts, routes, limits, overload, trace, drain, log, access_log)",
+        "timeouts, routes, limits, overload, trace, drain, log, access_log, profiles)",
         "SIDECAR_SERVICE__NAM: service.nam: unknown key (did you mean name?)",
         '--inbound: listen.inbound: expected host:port, such as "127.0.0.1:8080", not "nowhere"',
         "SIDECAR_TRACE__SAMPLE: trace.sample: must be at most 1, not 2.0",
@@ -307,6 +294,13 @@ def test_variables_of_any_depth_are_only_unknown_keys(write: Write) -> None:
     steps = "SIDECAR_" + "A__" * 5000
     (found,) = problems(write(""), {f"{steps}B": "1", f"{steps}C": "2"})
     assert ": a: unknown key" in found
+
+
+def test_routes_of_a_variable_have_policies_as_those_of_a_file(write: Write) -> None:
+    """An array of tables means the same wherever it is written."""
+    routes = '[{ name = "r", service = "a", timeout = "2s" }]'
+    config = load(write("[services.a]"), {}, [Setting("--routes", "routes", routes)])
+    assert config.policy("a", config.routes[0]).timeout == 2.0
 
 
 # What is wrong
@@ -485,11 +479,12 @@ def test_no_environment_gives_anything_but_a_configuration_or_problems(environ: 
         assert not any("\n" in problem for problem in error.problems)
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(sorted(File.__struct_fields__)), VALUES))
 def test_no_table_gives_anything_but_a_configuration_or_problems(tables: dict[str, Any]) -> None:
     """Values of every wrong type at every place are problems and never a traceback."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidecar.config.load.tomllib.loads", lambda text: tables)
+        patch.setattr("sidecar.config.layers.tomllib.loads", lambda text: tables)
         try:
             assert isinstance(load("/dev/null"), Config)
         except ConfigError as error:

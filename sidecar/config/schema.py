@@ -7,15 +7,32 @@ tables inherit. Policies are the parts' own Settings; this module only says wher
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
-from sidecar.config import units
-from sidecar.config.units import Address, matching
-from sidecar.config.walk import Parser
+from sidecar.config.kinds import (
+    Count,
+    HeaderName,
+    HeaderValue,
+    Host,
+    Label,
+    Listener,
+    Method,
+    Name,
+    Network,
+    Peer,
+    Profile,
+    ProfileName,
+    Share,
+    Timeout,
+    TimeoutClass,
+    UrlPath,
+    Wait,
+    Weight,
+)
+from sidecar.config.units import Address
 from sidecar.http.head import Settings as HttpSettings
 from sidecar.model import Duration
 from sidecar.overload.ladder import Settings as OverloadSettings
@@ -25,44 +42,10 @@ from sidecar.resilience.retry import Settings as RetrySettings
 from sidecar.telemetry.access_log import Settings as AccessLogSettings
 from sidecar.telemetry.log import Settings as LogSettings
 
-Wait = Annotated[float, Meta(title="wait")]
-Timeout = Annotated[float | None, Meta(title="timeout")]
-Listener = Annotated[Address, Meta(title="listener")]
-Peer = Annotated[Address, Meta(title="peer")]
-Host = Annotated[str, Meta(title="host")]
-Network = Annotated[IPv4Network | IPv6Network, Meta(title="network")]
-Name = Annotated[str, Meta(title="name")]
-TimeoutClass = Annotated[str, Meta(title="timeout class")]
-Label = Annotated[str, Meta(title="label")]
-Method = Annotated[str, Meta(title="method")]
-UrlPath = Annotated[str, Meta(title="path")]
-HeaderName = Annotated[str, Meta(title="header name")]
-HeaderValue = Annotated[str, Meta(title="header value")]
-Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=1)]
 
-PARSERS: Final[dict[str, Parser]] = {
-    "duration": units.parse_positive_duration,
-    "wait": units.parse_duration,
-    "size": units.parse_size,
-    "listener": units.parse_listener,
-    "peer": units.parse_peer,
-    "host": units.parse_host,
-    "network": units.parse_network,
-    # Names of services are hosts, header values and metric labels. A name under .mesh would be two services at once.
-    "name": matching(
-        r"(?!.*\.mesh\Z)(?=.{1,253}\Z)[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?",
-        "a service name of lower-case letters, digits, '-', '_' and '.', not under .mesh",
-    ),
-    "timeout class": matching(r"(?!none\Z)[A-Za-z_][A-Za-z0-9_-]{0,63}", "a class name that begins with a letter"),
-    "label": matching(r"[!-~]{1,128}", "1 to 128 visible ASCII characters"),
-    "method": matching(r"[A-Z!#$%&'*+.^_`|~0-9-]{1,32}", "a method in capitals, such as GET"),
-    "path": matching(r"/(?:(?![?#])[!-~])*", "a path that begins with / and has no query"),
-    "header name": matching(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", "a header name in lower case"),
-    "header value": matching(r"[ -~]*", "printable ASCII characters"),
-}
-"""What each title of a type means; ``timeout`` is missing because its meaning depends on ``[timeouts]``."""
+def about(sentence: str) -> Meta:
+    """What a key is for: the reference and the schema have no other source."""
+    return Meta(description=sentence)
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,85 +53,99 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Service(Table, frozen=True, kw_only=True):
-    """``[service]``: who we are and where our application listens."""
+    """``[service]``."""
 
-    name: Name = "app"
-    app: Peer | None = None
-    version: str = ""
-    zone: str = ""
-    weight: Weight = 1
-    address: Host | None = None
-    tags: tuple[str, ...] = ()
-    meta: dict[str, str] = {}
+    name: Annotated[Name, about("Name of our own service, in reasons and metrics.")] = "app"
+    app: Annotated[Peer | None, about('Where the application listens; needed unless `listen.inbound` is `"none"`.')] = (
+        None
+    )
+    version: Annotated[str, about("Version of the application, told to others.")] = ""
+    zone: Annotated[str, about("Zone that this instance is in, told to others.")] = ""
+    weight: Annotated[Weight, about("Share of the traffic, relative to the other instances.")] = 1
+    address: Annotated[Host | None, about("Where others reach this machine.")] = None
+    tags: Annotated[tuple[str, ...], about("Free words, told to others.")] = ()
+    meta: Annotated[dict[str, str], about("Free keys and texts, told to others.")] = {}
 
 
 class Listen(Table, frozen=True, kw_only=True):
-    """``[listen]``: our own addresses; ``None`` opens no listener."""
+    """``[listen]``; ``None`` opens no listener."""
 
-    inbound: Listener | None = Address("0.0.0.0", 15006)
-    outbound: Listener | None = Address("127.0.0.1", 15001)
-    admin: Listener | None = Address("127.0.0.1", 15000)
-    probes: Listener | None = Address("0.0.0.0", 15020)
+    inbound: Annotated[Listener | None, about("Serves others on the application's behalf.")] = Address("0.0.0.0", 15006)
+    outbound: Annotated[Listener | None, about("Serves the local application.")] = Address("127.0.0.1", 15001)
+    admin: Annotated[Listener | None, about("What the commands talk to.")] = Address("127.0.0.1", 15000)
+    probes: Annotated[Listener | None, about("Serves `/health/*` and `/metrics`, nothing else.")] = Address(
+        "0.0.0.0", 15020
+    )
 
 
 class Inbound(Table, frozen=True, kw_only=True):
-    """``[inbound]``: what others may ask of the application; ``timeout`` in seconds, ``None``: the caller's.
+    """``[inbound]``; ``timeout`` in seconds, ``None``: the caller's."""
 
-    ``share_per_address``: how much of ``max_connections`` one address may take.
-    """
-
-    timeout: Timeout = None
-    trusted: tuple[Network, ...] = ()
-    max_connections: Count = 10000
-    share_per_address: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    timeout: Annotated[Timeout, about('Bounds calls of the application; `"none"`: what the caller allows.')] = None
+    trusted: Annotated[tuple[Network, ...], about("Networks whose forwarded and debug headers are believed.")] = ()
+    max_connections: Annotated[Count, about("Connections that a listener accepts at a time.")] = 10000
+    share_per_address: Annotated[
+        float, Meta(gt=0, le=1, description="How much of `max_connections` one address may take; 1.0: all.")
+    ] = 0.5
 
 
 class Outbound(Table, frozen=True, kw_only=True):
-    """``[outbound]``: calls of the application to hosts that name no service."""
+    """``[outbound]``."""
 
-    passthrough: Literal["proxy", "all", "none"] = "proxy"
+    passthrough: Annotated[
+        Literal["proxy", "all", "none"],
+        Meta(
+            description="Hosts that name no service: proxy lets absolute-form requests pass, all lets every one, none refuses."
+        ),
+    ] = "proxy"
 
 
 class Registry(Table, frozen=True, kw_only=True):
-    """``[registry]``: where endpoints come from."""
+    """``[registry]``."""
 
-    kind: Literal["static"] = "static"
+    kind: Annotated[Literal["static"], about("Where endpoints come from; static: this file.")] = "static"
 
 
 class Trace(Table, frozen=True, kw_only=True):
-    """``[trace]``: the share (0 to 1) of exchanges begun here whose trace is recorded."""
+    """``[trace]``; the share is from 0 to 1."""
 
-    sample: Share = 0.01
+    sample: Annotated[Share, about("Share of the traces begun here that are recorded.")] = 0.01
 
 
 class Drain(Table, frozen=True, kw_only=True):
-    """``[drain]``: seconds of accepting while not ready, and seconds for what then still runs.
+    """``[drain]``, in seconds."""
 
-    ``outbound``: what ends its service, being idle or the end of the application that ``run -- COMMAND`` started.
-    """
-
-    delay: Wait = 5.0
-    grace: Wait = 20.0
-    outbound: Literal["idle", "app-exit"] = "idle"
+    delay: Annotated[Wait, about("After SIGTERM: not ready, and still accepting.")] = 5.0
+    grace: Annotated[Wait, about("Then this long at most for what still runs.")] = 20.0
+    outbound: Annotated[
+        Literal["idle", "app-exit"],
+        Meta(
+            description="What ends the service of our own application: being idle, or the end of the COMMAND of `sidecar run`."
+        ),
+    ] = "idle"
 
 
 class Overrides(Table, frozen=True, kw_only=True):
     """The policies that a route may override. Durations in seconds, ``None`` where a policy is switched off."""
 
-    timeout: Timeout = 30.0
+    timeout: Annotated[Timeout, about("From the request to the head of its response, retries included.")] = 30.0
     """Never seen unless nothing is configured at all: ``load`` lays ``timeout = "api"`` beneath ``[defaults]``."""
-    attempt_timeout: Duration | None = None
-    retry: RetrySettings | None = RetrySettings()
+    attempt_timeout: Annotated[Duration | None, about("The same for one attempt.")] = None
+    retry: Annotated[RetrySettings | None, about("What is tried again, how often and when.")] = RetrySettings()
 
 
 class Policies(Overrides, frozen=True, kw_only=True):
     """``[defaults]``, and what a service may say instead."""
 
-    balance: Literal["round_robin", "least_request", "random"] = "round_robin"
-    connect_timeout: Duration = 1.0
-    stall_timeout: Duration = 60.0
-    breaker: BreakerSettings | None = BreakerSettings()
-    limits: LimitsSettings = LimitsSettings()
+    balance: Annotated[Literal["round_robin", "least_request", "random"], about("How an endpoint is chosen.")] = (
+        "round_robin"
+    )
+    connect_timeout: Annotated[Duration, about("Until a connection stands.")] = 1.0
+    stall_timeout: Annotated[Duration, about("Without progress on a body that is owed.")] = 60.0
+    breaker: Annotated[BreakerSettings | None, about("Bars an endpoint that fails, each by itself.")] = (
+        BreakerSettings()
+    )
+    limits: Annotated[LimitsSettings, about("Bounds of what goes to a service at a time.")] = LimitsSettings()
 
 
 class EndpointConfig(Table, frozen=True, kw_only=True):
@@ -156,9 +153,9 @@ class EndpointConfig(Table, frozen=True, kw_only=True):
 
     shorthand: ClassVar[str] = "address"
 
-    address: Peer
-    weight: Weight = 1
-    zone: str = ""
+    address: Annotated[Peer, about("Where it listens.")]
+    weight: Annotated[Weight, about("Its share of the calls, relative to the service's other endpoints.")] = 1
+    zone: Annotated[str, about("Where it stands.")] = ""
 
     @property
     def host(self) -> str:
@@ -172,7 +169,7 @@ class EndpointConfig(Table, frozen=True, kw_only=True):
 class ServiceTable(Policies, frozen=True, kw_only=True):
     """``[services.NAME]``."""
 
-    endpoints: tuple[EndpointConfig, ...] = ()
+    endpoints: Annotated[tuple[EndpointConfig, ...], about("Addresses, as texts or as tables.")] = ()
 
 
 class ServiceConfig(ServiceTable, frozen=True, kw_only=True):
@@ -184,27 +181,29 @@ class ServiceConfig(ServiceTable, frozen=True, kw_only=True):
 class Match(Table, frozen=True, kw_only=True):
     """What a request must have, all of it; an absent key asks nothing."""
 
-    host: Host | None = None
-    path: UrlPath | None = None
-    path_prefix: UrlPath | None = None
-    methods: tuple[Method, ...] = ()
-    headers: dict[HeaderName, HeaderValue] = {}
+    host: Annotated[Host | None, about("Host that is called.")] = None
+    path: Annotated[UrlPath | None, about("Exactly this path.")] = None
+    path_prefix: Annotated[UrlPath | None, about("A path that begins with this, whole segments.")] = None
+    methods: Annotated[tuple[Method, ...], about("One of these methods.")] = ()
+    headers: Annotated[
+        dict[HeaderName, HeaderValue], about("Headers with exactly these values, by lower-case name.")
+    ] = {}
 
 
 class Split(Table, frozen=True, kw_only=True):
     """One service of a route's split, and its share relative to the others."""
 
-    service: Name
-    weight: Weight
+    service: Annotated[Name, about("Name of a service.")]
+    weight: Annotated[Weight, about("Its share, relative to the others.")]
 
 
 class RouteTable(Overrides, frozen=True, kw_only=True):
     """``[[routes]]``."""
 
-    name: Label
-    match: Match = Match()
-    service: Name | None = None
-    split: tuple[Split, ...] = ()
+    name: Annotated[Label, about("Unique; a label of the metrics.")]
+    match: Annotated[Match, about("What a request must have, all of it.")] = Match()
+    service: Annotated[Name | None, about("The service that is called.")] = None
+    split: Annotated[tuple[Split, ...], about("Several services, each with its share, instead of one.")] = ()
 
 
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,24 +216,42 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     policies: dict[str, ServiceConfig]
 
 
-class File(Table, frozen=True, kw_only=True):
+class Tables(Table, frozen=True, kw_only=True):
+    """What a file says, and what a profile may say instead."""
+
+    service: Annotated[Service, about("Who we are, and where our application listens.")] = Service()
+    listen: Annotated[Listen, about("Our own addresses. Port 0 takes a free one.")] = Listen()
+    inbound: Annotated[Inbound, about("What others may ask of the application.")] = Inbound()
+    outbound: Annotated[Outbound, about("Calls of the application to hosts that name no service.")] = Outbound()
+    registry: Annotated[Registry, about("Where endpoints come from.")] = Registry()
+    defaults: Annotated[Policies, about("Policies of calls to every service.")] = Policies()
+    services: Annotated[
+        dict[Name, ServiceTable],
+        about("Services by name: endpoints, and any key of `[defaults]` that differs."),
+    ] = {}
+    timeouts: Annotated[
+        dict[TimeoutClass, Duration], about('Classes of timeouts by name; those of `timeout = "…"`.')
+    ] = {}
+    routes: Annotated[
+        tuple[RouteTable, ...],
+        Meta(
+            description="The first that matches wins; without one, a request goes to the service that its host names."
+        ),
+    ] = ()
+    limits: Annotated[HttpSettings, about("What a peer may send.")] = HttpSettings()
+    overload: Annotated[OverloadSettings, about("What is done as memory runs out.")] = OverloadSettings()
+    trace: Annotated[Trace, about("Traces.")] = Trace()
+    drain: Annotated[Drain, about("The end of the process.")] = Drain()
+    log: Annotated[LogSettings, about("What the sidecar says of itself, on standard error.")] = LogSettings()
+    access_log: Annotated[AccessLogSettings, about("A line an exchange, on standard output.")] = AccessLogSettings()
+
+
+class File(Tables, frozen=True, kw_only=True):
     """The whole file."""
 
-    service: Service = Service()
-    listen: Listen = Listen()
-    inbound: Inbound = Inbound()
-    outbound: Outbound = Outbound()
-    registry: Registry = Registry()
-    defaults: Policies = Policies()
-    services: dict[Name, ServiceTable] = {}
-    timeouts: dict[TimeoutClass, Duration] = {}
-    routes: tuple[RouteTable, ...] = ()
-    limits: HttpSettings = HttpSettings()
-    overload: OverloadSettings = OverloadSettings()
-    trace: Trace = Trace()
-    drain: Drain = Drain()
-    log: LogSettings = LogSettings()
-    access_log: AccessLogSettings = AccessLogSettings()
+    profiles: Annotated[
+        dict[ProfileName, Profile], about("Tables by the name of the profile that lays them over the file.")
+    ] = {}
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

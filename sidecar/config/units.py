@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 
@@ -58,8 +58,16 @@ def shown(value: object) -> str:
 
 def hint(word: object, words: Mapping[str, object] | tuple[str, ...]) -> str:
     """`` (did you mean …?)`` where one of ``words`` is close enough, else nothing."""
-    close = get_close_matches(str(word)[:100], words, 1) if isinstance(word, str) else []
-    return f" (did you mean {close[0]}?)" if close else ""
+    if not isinstance(word, str):
+        return ""
+    begun = [known for known in words if len(word) > 2 and known.startswith(word)]
+    close = get_close_matches(word[:100], words, 1) or begun
+    return f" (did you mean {listed(close[:1])}?)" if close else ""
+
+
+def listed(words: Iterable[str]) -> str:
+    """Keys as a message may list them: they may be of anybody's making."""
+    return ", ".join(shown(word)[1:-1] for word in words)
 
 
 def parse_duration(value: object) -> float:
@@ -154,14 +162,14 @@ def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Networ
     raise ValueError(f'expected a CIDR, such as "10.0.0.0/8", not {shown(value)}')
 
 
-def matching(pattern: str, expected: str) -> Callable[[object], str]:
-    """A parser of texts that match ``pattern`` as a whole."""
+def matching(pattern: str, expected: str, quoted: bool = True) -> Callable[[object], str]:
+    """A parser of texts that match ``pattern`` as a whole; ``quoted``: its message repeats the text."""
     compiled = re.compile(pattern)
 
     def parse(value: object) -> str:
         if isinstance(value, str) and compiled.fullmatch(value):
             return str(value)
-        raise ValueError(f"expected {expected}, not {shown(value)}")
+        raise ValueError(f"expected {expected}, not {shown(value)}" if quoted else f"expected {expected}")
 
     return parse
 

@@ -46,9 +46,10 @@ def dotted(path: Path) -> str:
 
 
 def from_text(text: str) -> object:
-    """A value from outside as a raw value: inline tables become tables (so that they merge), all else stays a text."""
-    value = _toml(Text(text)) if text.startswith("{") else None
-    return value if isinstance(value, dict) else Text(text)
+    """A value from outside as a raw value: tables, also in an array, become tables (they merge), all else stays a text."""
+    value = _toml(Text(text)) if text.startswith(("{", "[")) else None
+    tables = value if isinstance(value, list) else [value]
+    return value if tables and all(isinstance(table, dict) for table in tables) else Text(text)
 
 
 def merged(base: object, over: object) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -13,11 +13,11 @@ from sidecar.model import Duration, Size
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of what a peer may send, ``[limits]`` in the configuration."""
 
-    header_bytes: Size = 65536
-    headers: int = 100
-    target_bytes: Size = 16384
-    header_timeout: Duration = 10.0
-    idle_timeout: Duration = 3600.0
+    header_bytes: Annotated[Size, msgspec.Meta(description="Of a head as a whole.")] = 65536
+    headers: Annotated[int, msgspec.Meta(ge=1, description="Lines of a head.")] = 100
+    target_bytes: Annotated[Size, msgspec.Meta(description="Of the request target.")] = 16384
+    header_timeout: Annotated[Duration, msgspec.Meta(description="From the first byte of a head to its last.")] = 10.0
+    idle_timeout: Annotated[Duration, msgspec.Meta(description="Of a connection without a request.")] = 3600.0
 
 
 class Refused(Exception):

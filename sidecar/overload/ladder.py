@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -50,9 +50,11 @@ log = logging.getLogger("sidecar.overload")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``[overload]``: bytes that this process may have, ``None`` for as much as its cgroups allow."""
+    """``[overload]``, in bytes."""
 
-    memory: Size | None = None
+    memory: Annotated[
+        Size | None, msgspec.Meta(description='What this process may have; `"none"`: what its cgroups allow.')
+    ] = None
 
 
 class Sparing(Protocol):

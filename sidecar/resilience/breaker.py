@@ -42,13 +42,19 @@ NO_TICKET = -1
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When to trip, for how long, and what it takes to reset."""
 
-    failures: Annotated[int, msgspec.Meta(ge=1)] = 5
-    failure_rate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2
-    window: Duration = 10.0
-    open: Duration = 30.0
-    successes: Annotated[int, msgspec.Meta(ge=1)] = 3
-    probes: Annotated[int, msgspec.Meta(ge=1)] = 1
-    slow: Duration = 5.0
+    failures: Annotated[
+        int, msgspec.Meta(ge=1, description="Failures within `window` that trip it, together with `failure_rate`.")
+    ] = 5
+    failure_rate: Annotated[
+        float, msgspec.Meta(ge=0, le=1, description="Share of the window's outcomes that must have failed, too.")
+    ] = 0.2
+    window: Annotated[Duration, msgspec.Meta(description="What is counted lies at most this far back.")] = 10.0
+    open: Annotated[Duration, msgspec.Meta(description="How long it refuses.")] = 30.0
+    successes: Annotated[int, msgspec.Meta(ge=1, description="In a row, half-open, to close again.")] = 3
+    probes: Annotated[int, msgspec.Meta(ge=1, description="Concurrent attempts while half-open.")] = 1
+    slow: Annotated[
+        Duration, msgspec.Meta(description="An attempt given up after this long is a failure, whoever gave it up.")
+    ] = 5.0
 
 
 class Breaker:

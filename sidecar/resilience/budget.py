@@ -24,9 +24,11 @@ _SLOTS = 10
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Over the last ``ttl``: retries ≤ ``ratio`` x first attempts + ``min_per_second`` x ``ttl``."""
 
-    ratio: Annotated[float, msgspec.Meta(ge=0)] = 0.2
-    min_per_second: Annotated[float, msgspec.Meta(ge=0)] = 3
-    ttl: Duration = 10.0
+    ratio: Annotated[float, msgspec.Meta(ge=0, description="Retries per first attempt.")] = 0.2
+    min_per_second: Annotated[
+        float, msgspec.Meta(ge=0, description="Retries per second that need no first attempts.")
+    ] = 3
+    ttl: Annotated[Duration, msgspec.Meta(description="The span of time that is counted.")] = 10.0
 
 
 class Budget:

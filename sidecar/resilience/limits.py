@@ -10,9 +10,9 @@ import msgspec
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``max_connections`` is per endpoint and kept by its pool; the other two are per service."""
 
-    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 1024
-    max_requests: Annotated[int, msgspec.Meta(ge=1)] = 1024
-    max_pending: Annotated[int, msgspec.Meta(ge=0)] = 1024
+    max_connections: Annotated[int, msgspec.Meta(ge=1, description="Per endpoint.")] = 1024
+    max_requests: Annotated[int, msgspec.Meta(ge=1, description="Per service, in flight.")] = 1024
+    max_pending: Annotated[int, msgspec.Meta(ge=0, description="Per service, waiting for a connection.")] = 1024
 
 
 class Limits:

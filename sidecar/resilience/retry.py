@@ -38,13 +38,25 @@ _MAX_DATE = 64
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often, how soon, and after what. ``max_retries`` comes on top of the first attempt."""
 
-    max_retries: Annotated[int, msgspec.Meta(ge=0)] = 5
-    initial: Duration = 0.1
-    multiplier: Annotated[float, msgspec.Meta(ge=1)] = 2.0
-    max: Duration = 30.0
-    jitter: Literal["full", "none"] = "full"
-    on: tuple[Condition, ...] = ("connect", "reset", "timeout", "5xx")
-    budget: budgets.Settings = budgets.Settings()
+    max_retries: Annotated[int, msgspec.Meta(ge=0, description="After the first attempt.")] = 5
+    initial: Annotated[Duration, msgspec.Meta(description="Back-off before the first retry.")] = 0.1
+    multiplier: Annotated[float, msgspec.Meta(ge=1, description="Of the back-off, before each further retry.")] = 2.0
+    max: Annotated[Duration, msgspec.Meta(description="The longest back-off.")] = 30.0
+    jitter: Annotated[
+        Literal["full", "none"], msgspec.Meta(description="full: anything from 0 to the back-off; none: the back-off.")
+    ] = "full"
+    on: Annotated[tuple[Condition, ...], msgspec.Meta(description="Failures after which another attempt may help.")] = (
+        "connect",
+        "reset",
+        "timeout",
+        "5xx",
+    )
+    budget: Annotated[
+        budgets.Settings,
+        msgspec.Meta(
+            description="What keeps retries from multiplying: `ratio` x first attempts + `min_per_second` x `ttl`."
+        ),
+    ] = budgets.Settings()
 
 
 class Retry:

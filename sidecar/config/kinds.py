@@ -1,0 +1,74 @@
+"""The kinds of values that a key may have beyond what plain types say: each a title, and how it is read.
+
+A title is looked up in three places: here for reading, in ``write`` for printing, and in ``json_schema`` for editors.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from sidecar.config import units
+from sidecar.config.units import Address, matching, shown
+from sidecar.config.walk import Parser
+
+Wait = Annotated[float, Meta(title="wait")]
+Timeout = Annotated[float | None, Meta(title="timeout")]
+Listener = Annotated[Address, Meta(title="listener")]
+Peer = Annotated[Address, Meta(title="peer")]
+Host = Annotated[str, Meta(title="host")]
+Network = Annotated[IPv4Network | IPv6Network, Meta(title="network")]
+Name = Annotated[str, Meta(title="name")]
+ProfileName = Annotated[str, Meta(title="profile name")]
+Profile = Annotated[dict[str, Any], Meta(title="profile")]
+"""Any tables of the file. They mean something only when laid over it, and are read then."""
+TimeoutClass = Annotated[str, Meta(title="timeout class")]
+Label = Annotated[str, Meta(title="label")]
+Method = Annotated[str, Meta(title="method")]
+UrlPath = Annotated[str, Meta(title="path")]
+HeaderName = Annotated[str, Meta(title="header name")]
+HeaderValue = Annotated[str, Meta(title="header value")]
+Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
+
+PATTERNS: Final[dict[str, tuple[str, str]]] = {
+    # Names of services are hosts, header values and metric labels. A name under .mesh would be two services at once.
+    "name": (
+        r"(?!.*\.mesh$)(?=.{1,253}$)[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?",
+        "a service name of lower-case letters, digits, '-', '_' and '.', not under .mesh",
+    ),
+    "profile name": (r"[A-Za-z0-9_-]{1,64}", "a profile name of letters, digits, '-' and '_'"),
+    "timeout class": (r"(?!none$)[A-Za-z_][A-Za-z0-9_-]{0,63}", "a class name that begins with a letter"),
+    "label": (r"[!-~]{1,128}", "1 to 128 visible ASCII characters"),
+    "method": (r"[A-Z!#$%&'*+.^_`|~0-9-]{1,32}", "a method in capitals, such as GET"),
+    "path": (r"/(?:(?![?#])[!-~])*", "a path that begins with / and has no query"),
+    "header name": (r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", "a header name in lower case"),
+    "header value": (r"[ -~]*", "printable ASCII characters"),
+}
+"""The titles that are texts of a certain form, in an expression that Python and JSON Schema read alike."""
+
+
+def parse_profile(value: object) -> dict[str, Any]:
+    """The raw tables."""
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"expected a table, not {shown(value)}")
+
+
+PARSERS: Final[dict[str, Parser]] = {
+    "duration": units.parse_positive_duration,
+    "wait": units.parse_duration,
+    "size": units.parse_size,
+    "listener": units.parse_listener,
+    "peer": units.parse_peer,
+    "host": units.parse_host,
+    "network": units.parse_network,
+    "profile": parse_profile,
+    **{title: matching(pattern, expected) for title, (pattern, expected) in PATTERNS.items()},
+    # A credential may stand in it, and messages go to logs.
+    "header value": matching(*PATTERNS["header value"], quoted=False),
+}
+"""What each title of a type means; ``timeout`` is missing because its meaning depends on ``[timeouts]``."""

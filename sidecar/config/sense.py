@@ -1,0 +1,82 @@
+"""What is well formed but cannot work: asked once every table has the right shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from sidecar.config.schema import File, RouteTable, ServiceTable
+from sidecar.config.units import Address, hint, shown
+from sidecar.config.walk import Path
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_WILDCARD: Final = frozenset({"0.0.0.0", "::"})
+
+
+def senseless(file: File) -> Iterator[tuple[Path, str]]:
+    """Each path, and why what is written there cannot work."""
+    yield from _about_listeners(file)
+    for name, service in file.services.items():
+        seen = set()
+        for index, endpoint in enumerate(service.endpoints):
+            if endpoint.address in seen:
+                yield ("services", name, "endpoints", index), f"{endpoint.address} is listed twice"
+            seen.add(endpoint.address)
+    names = set()
+    for index, route in enumerate(file.routes):
+        if route.name in names:
+            yield ("routes", index, "name"), f"{shown(route.name)} is the name of an earlier route"
+        names.add(route.name)
+        for key, what in _about_route(route, file.services):
+            yield ("routes", index, *key), what
+
+
+def _about_listeners(file: File) -> Iterator[tuple[Path, str]]:
+    listen, app = file.listen, file.service.app
+    if listen.inbound is not None and app is None:
+        yield (
+            ("service", "app"),
+            ('is missing: where does the application listen? (or set listen.inbound = "none" for outbound calls only)'),
+        )
+    listeners = [
+        ("inbound", listen.inbound),
+        ("outbound", listen.outbound),
+        ("admin", listen.admin),
+        ("probes", listen.probes),
+    ]
+    bound = [(name, address) for name, address in listeners if address is not None and address.port]
+    for index, (name, address) in enumerate(bound):
+        for other, taken in bound[:index]:
+            if _same_socket(address, taken):
+                yield ("listen", name), f"{address} is taken by listen.{other}, {taken}"
+        if app is not None and app.host in _LOOPBACK and _same_socket(app, address):
+            yield ("service", "app"), f"{app} is not the application but listen.{name}, {address}"
+
+
+def _same_socket(one: Address, other: Address) -> bool:
+    return one.port == other.port and (one.host == other.host or not _WILDCARD.isdisjoint((one.host, other.host)))
+
+
+def _about_route(route: RouteTable, services: Mapping[str, ServiceTable]) -> Iterator[tuple[Path, str]]:
+    if route.service is None and not route.split:
+        yield ("service",), "is missing: name a service, or several in split"
+    if route.service is not None and route.split:
+        yield ("split",), "is given beside service; one of them decides"
+    if route.match.path is not None and route.match.path_prefix is not None:
+        yield ("match", "path_prefix"), "is given beside path; one of them decides"
+    if route.split and not any(share.weight for share in route.split):
+        yield ("split",), "all weights are 0, so no service could be chosen"
+    chosen: set[str] = set()
+    for key, name in _chosen(route):
+        if name not in services:
+            yield key, f"no service {shown(name)} is configured{hint(name, services)}"
+        elif name in chosen:
+            yield key, f"{shown(name)} is listed twice"
+        chosen.add(name)
+
+
+def _chosen(route: RouteTable) -> Iterator[tuple[Path, str]]:
+    if route.service is not None:
+        yield ("service",), route.service
+    for index, share in enumerate(route.split):
+        yield ("split", index, "service"), share.service
