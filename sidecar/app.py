@@ -62,6 +62,8 @@ class Sidecar:
     ) -> None:
         """``dialer`` makes the connections to endpoints; the tests bring their own."""
         self.draining = False
+        self.reload_successful = True
+        """Whether the configuration that was read last is the one that runs."""
         self._loop = loop
         self._clock = clock
         self._random = random
@@ -190,7 +192,7 @@ class Sidecar:
                 stats=lambda: self.assembly.all_stats(),
                 services=lambda: self.assembly.all_services(),
                 connections=self._connections,
-                reload_successful=lambda: True,
+                reload_successful=lambda: self.reload_successful,
                 memory=self.guards.memory,
                 lag=lambda: self.guards.lag,
             ),

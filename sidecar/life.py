@@ -17,13 +17,15 @@ import logging
 import resource
 import signal
 import sys
+from collections.abc import Callable
 
 import uvloop
 
 from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
-from sidecar.config.schema import Config
+from sidecar.config.load import Loaded
 from sidecar.proxy.listener import LAST_REQUEST_SECONDS, Listener
+from sidecar.reload import Reloader
 
 QUIET_SECONDS = 1.0
 """How long nothing may have begun for outbound to count as idle."""
@@ -32,12 +34,12 @@ POLL_SECONDS = 0.05
 log = logging.getLogger("sidecar")
 
 
-def run(config: Config) -> int:
+def run(loaded: Loaded, read: Callable[[], Loaded], path: str | None) -> int:
     """Runs a sidecar until a signal ends it; the exit status."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_live(config))
+        return runner.run(_live(loaded, read, path))
 
 
 def _raise_descriptor_limit() -> None:
@@ -46,16 +48,13 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _live(config: Config) -> int:
+async def _live(loaded: Loaded, read: Callable[[], Loaded], path: str | None) -> int:
+    config = loaded.config
     loop = asyncio.get_running_loop()
     clock = Clock()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    # Whoever sends it means "read your configuration again", never "die".
-    loop.add_signal_handler(
-        signal.SIGHUP, log.warning, "SIGHUP: a configuration is read at the start only; restart to change it"
-    )
     sidecar = Sidecar(config, loop, clock, Random())
     try:
         await sidecar.start()
@@ -66,6 +65,9 @@ async def _live(config: Config) -> int:
         await sidecar.close()
         return 1
     _say_where(sidecar)
+    reloader = Reloader(sidecar, loaded, read)
+    loop.add_signal_handler(signal.SIGHUP, reloader.request, "SIGHUP")
+    watching = [loop.create_task(reloader.watch(path))] if path is not None else []
     # What has been made until now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
@@ -82,6 +84,8 @@ async def _live(config: Config) -> int:
         second.cancel()
         drain.cancel()
     finally:
+        for task in watching:
+            task.cancel()
         await sidecar.close()
     log.info("bye")
     return 0

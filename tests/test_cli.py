@@ -41,15 +41,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 def take_place_of_app(monkeypatch: pytest.MonkeyPatch, run: Callable[[Config], int]) -> None:
-    double = SimpleNamespace(run=run)
+    """``run`` is called in place of ``life.run``, with the configuration alone."""
+    double = SimpleNamespace(run=lambda loaded, *_: run(loaded.config))
     monkeypatch.setitem(sys.modules, "sidecar.life", double)
     monkeypatch.setattr(sidecar, "life", double, raising=False)
-
-
-def test_the_version_is_the_package_s() -> None:
-    """--version is one line for scripts."""
-    result = call("--version")
-    assert (result.exit_code, result.output) == (0, f"sidecar {sidecar.__version__}\n")
 
 
 @pytest.mark.parametrize(

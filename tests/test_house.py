@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {
     "sidecar.__main__": 7,
     "sidecar.life": 7,
+    "sidecar.reload": 7,
     "sidecar.app": 7,
     "sidecar.assembly": 7,
     "sidecar.cli": 7,
@@ -85,7 +86,7 @@ def broken_rule(module: str, target: str) -> str | None:
     if here == "sidecar.admin" and there == "sidecar.proxy":
         return "admin is handed snapshots and actions, and does not reach into the proxy"
     if (
-        there in ("sidecar.app", "sidecar.assembly", "sidecar.life")
+        there in ("sidecar.app", "sidecar.assembly", "sidecar.life", "sidecar.reload")
         and here == "sidecar.cli"
         and module != "sidecar.cli.run"
     ):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
-from sidecar.cli.config import config_option, given, load_or_exit, profile_option, setting_options
+from sidecar.cli.config import config_option, given, loaded_or_exit, profile_option, setting_options
+from sidecar.config.load import Loaded, load_with_origins
 
 
 @click.command()
@@ -14,15 +17,20 @@ from sidecar.cli.config import config_option, given, load_or_exit, profile_optio
 def run(path: str | None, profile: str | None, **flags: str | None) -> None:
     """Run the sidecar until it is told to stop.
 
-    A flag wins over the environment (SIDECAR_SERVICE__NAME=orders), which wins over the file.
+    A flag wins over the environment (SIDECAR_SERVICE__NAME=orders), that over the profile, and that over the file. The
+    file is read again when it changes, and on SIGHUP.
 
     \b
     Example:
       sidecar run --config sidecar.toml --app 127.0.0.1:8080
     """
-    config = load_or_exit(path, given(flags), profile)
+    settings = given(flags)
+    loaded = loaded_or_exit(path, settings, profile)
+
+    def read() -> Loaded:
+        return load_with_origins(path, os.environ, settings, profile)
 
     # Only now: a mistake in the configuration is told without loading an event loop first.
     from sidecar import life
 
-    raise SystemExit(life.run(config))
+    raise SystemExit(life.run(loaded, read, path))

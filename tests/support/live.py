@@ -88,15 +88,29 @@ class Sidecar:
 
     def spawn(self) -> None:
         """Starts the process, whatever comes of it."""
-        head = f'[service]\nname = "shop"\n{f"app = {self._app!r}" if self._app else ""}\n[listen]\n'
-        head += "".join(f'{name} = "{address}"\n' for name, address in self._listen.items())
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
-            file.write(head + self._toml)
+            file.write(self._text())
         self._config = Path(file.name)
         command = [sys.executable, "-m", "sidecar", "run", "--config", file.name]
         if self._open_files is not None:
             command = ["sh", "-c", f'ulimit -n {self._open_files}; exec "$@"', "sh", *command]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=self._log, cwd=ROOT)
+
+    def _text(self) -> str:
+        head = f'[service]\nname = "shop"\n{f"app = {self._app!r}" if self._app else ""}\n[listen]\n'
+        return head + "".join(f'{name} = "{address}"\n' for name, address in self._listen.items()) + self._toml
+
+    def write(self, toml: str) -> None:
+        """Another configuration, with the same listeners, in place of the file that it was started with."""
+        self._toml = toml
+        new = self._config.with_suffix(".new")
+        new.write_text(self._text())
+        new.rename(self._config)
+
+    def move(self, listener: str, address: str) -> None:
+        """Writes another address for a listener."""
+        self._listen[listener] = address
+        self.write(self._toml)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -1,0 +1,105 @@
+"""Reading the configuration again while requests run: on SIGHUP, when the admin API is asked to, and when the file changes.
+
+A configuration is read and checked in a thread, and nothing is touched before it is known to be good; then the sidecar
+takes it over at once. A bad one leaves the old one running, and says so in the log, in the metric
+``sidecar_config_last_reload_successful`` and to whoever asked. There is one reload at a time; whoever asks meanwhile is
+served by the next, for the file may have changed since the running one read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sidecar.app import Sidecar
+from sidecar.config.load import ConfigError, Loaded
+from sidecar.config.watch import Watch
+
+LOOK_SECONDS: Final = 1.0
+"""How often the file is looked at; a change is read with the second look that sees it at rest."""
+LINES: Final = 50
+"""How many changes are logged one by one."""
+
+Done = Callable[[Sequence[str]], None]
+"""Told the problems for which the old configuration runs on; none: the new one runs."""
+
+log = logging.getLogger("sidecar.reload")
+
+
+class Reloader:
+    """``read`` reads the configuration anew (``ConfigError``); ``loaded`` is the one that runs."""
+
+    def __init__(self, sidecar: Sidecar, loaded: Loaded, read: Callable[[], Loaded]) -> None:
+        self.loaded = loaded
+        self.problems: Sequence[str] = ()
+        """Why the configuration that was read last does not run; empty if it does."""
+        self._sidecar = sidecar
+        self._read = read
+        self._asked: list[tuple[str, Done]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def request(self, cause: str, done: Done = lambda problems: None) -> None:
+        """Reads the configuration as soon as the reload that runs, if any, has ended. ``cause`` is for the log."""
+        self._asked.append((cause, done))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    async def watch(self, path: str) -> None:
+        """Reloads whenever the file at ``path`` has changed, for as long as it is not cancelled."""
+        watch = Watch(path)
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if watch.changed():
+                self.request(f"{path} has changed")
+
+    async def _serve(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, []
+            cause = ", ".join(dict.fromkeys(cause for cause, _ in asked))
+            try:
+                self.problems = await self._reload(cause)
+            except Exception:
+                log.exception("a bug in reloading (%s); the configuration that ran before may run in part", cause)
+                self.problems = ("a bug in the sidecar; its log tells more",)
+            self._sidecar.reload_successful = not self.problems
+            for _, done in asked:
+                done(self.problems)
+        self._task = None
+
+    async def _reload(self, cause: str) -> Sequence[str]:
+        if self._sidecar.draining:
+            return ("the sidecar is draining, and takes no new configuration",)
+        try:
+            loaded = await asyncio.to_thread(self._read)
+            if loaded.config == self.loaded.config:
+                log.info("%s: nothing has changed", cause)
+                return ()
+            await self._sidecar.reload(loaded.config)
+        except ConfigError as error:
+            problems = error.problems
+        except OSError as error:
+            problems = [f"cannot listen: {error.strerror or error}"]
+        else:
+            self._tell(cause, await asyncio.to_thread(_changes, self.loaded, loaded))
+            self.loaded = loaded
+            return ()
+        log.error("%s: the configuration is not taken over, the one before runs on:", cause)
+        for problem in problems:
+            log.error("  %s", problem)
+        return problems
+
+    @staticmethod
+    def _tell(cause: str, lines: Sequence[str]) -> None:
+        log.info("%s: reloaded, %d changes", cause, len(lines))
+        for line in lines[:LINES]:
+            log.info("  %s", line)
+        if len(lines) > LINES:
+            log.info("  and %d more", len(lines) - LINES)
+
+
+def _changes(old: Loaded, new: Loaded) -> Sequence[str]:
+    from sidecar.config.effective import changes  # A process that never reloads does without.
+
+    return changes(old, new)
