@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
 from sidecar.exchange.seams import Answering
-from sidecar.http.h1.body import LengthReader, Reader, chunk, last_chunk, reader_for
+from sidecar.http.h1.body import LengthReader, Reader, chunk, last_chunk, payloads, reader_for
 from sidecar.http.h1.fields import connection_line
 from sidecar.http.h1.refuse import check_partial, leading_empty_lines
 from sidecar.http.h1.request import RequestHead, parse
 from sidecar.http.h1.response import ResponseHead
 from sidecar.http.head import Refused
 from sidecar.http.reply import Reply
-from sidecar.proxy.flow import LINGER_SECONDS, Flow
-from sidecar.proxy.upstream import JOIN_BYTES
+from sidecar.proxy.flow import JOIN_BYTES, LINGER_SECONDS, Flow, write_chunk
 
 if TYPE_CHECKING:
     from sidecar.proxy.listener import Listener
@@ -171,11 +170,12 @@ class DownstreamConnection(Flow):
             self.pause_reading()
 
     def _body(self, reader: Reader, data: bytes) -> None:
-        exchange = self.exchange
-        body = reader.feed(data)
-        if exchange is not None and body:
-            exchange.request_body(body)
-        if reader.done and self._reader is reader:
+        for body in payloads(reader, data):
+            if body and self.exchange is not None:
+                self.exchange.request_body(body)
+            if self._reader is not reader:
+                return  # It was answered, and the connection ends.
+        if reader.done:
             self._end_of(reader)
 
     def _end_of(self, reader: Reader) -> None:
@@ -237,7 +237,10 @@ class DownstreamConnection(Flow):
             self._responded()
 
     def send_body(self, data: bytes) -> None:
-        self._transport.write(chunk(data) if self._framing == CHUNKED else data)
+        if self._framing == CHUNKED:
+            write_chunk(self._transport, data)
+        else:
+            self._transport.write(data)
 
     def end_body(self, trailers: bytes) -> None:
         if self._framing == CHUNKED:

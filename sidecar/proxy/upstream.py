@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
 from sidecar.exchange.seams import Waiter
-from sidecar.http.h1.body import ChunkedReader, CloseReader, LengthReader, Reader, chunk, last_chunk
+from sidecar.http.h1.body import ChunkedReader, CloseReader, LengthReader, Reader, chunk, last_chunk, payloads
 from sidecar.http.h1.response import ResponseHead, check_partial, parse
 from sidecar.http.head import Refused
+from sidecar.proxy.flow import JOIN_BYTES, write_chunk
 
 if TYPE_CHECKING:
     from sidecar.proxy.pool import EndpointPool, Pools
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 MAX_INTERIM: Final = 10
 IDLE_SECONDS: Final = 90.0
 """How long an idle connection is kept at most."""
-JOIN_BYTES: Final = 16384
-"""Up to this size a head and its body are joined for one write; above, copying costs more than a second buffer."""
 KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"(?:^|[ ,])timeout=([0-9]{1,6})")
 log = logging.getLogger("sidecar.upstream")
 
@@ -101,7 +100,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.writelines((head, body))
 
     def send_body(self, data: bytes) -> None:
-        self._transport.write(chunk(data) if self._chunked else data)
+        if self._chunked:
+            write_chunk(self._transport, data)
+        else:
+            self._transport.write(data)
 
     def end_body(self, trailers: bytes) -> None:
         self._request_sent = True
@@ -215,9 +217,9 @@ class UpstreamConnection(asyncio.Protocol):
     def _body(self, reader: Reader, data: bytes) -> None:
         exchange = self.exchange
         assert exchange is not None
-        body = reader.feed(data)
-        if body:
-            exchange.response_body(body)
+        for body in payloads(reader, data):
+            if body:
+                exchange.response_body(body)
         self._end_of(exchange, reader)
 
     def _end_of(self, exchange: Waiter, reader: Reader) -> None:
