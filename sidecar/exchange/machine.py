@@ -27,7 +27,7 @@ from math import inf
 from sidecar.errors import Failure
 from sidecar.exchange import again, blame, filtering, waiting
 from sidecar.exchange.again import REPLAY_BYTES
-from sidecar.exchange.labels import Labels
+from sidecar.exchange.labels import Labels, read_labels
 from sidecar.exchange.replies import error_reply, unrouted
 from sidecar.exchange.scope import Scope
 from sidecar.exchange.seams import ANY, SURE, Downstream, Freshness, Upstream
@@ -39,7 +39,7 @@ from sidecar.resilience.breaker import Breaker
 from sidecar.resilience.deadline import earliest
 from sidecar.resilience.outcome import Outcome, is_failure_status
 from sidecar.resilience.retry import IDEMPOTENT
-from sidecar.routing.plan import Direction, RoutePlan
+from sidecar.routing.plan import INBOUND, PASSTHROUGH, RoutePlan
 
 
 class Exchange:
@@ -89,7 +89,7 @@ class Exchange:
         scope = self.scope
         head = self.head
         now = self.started = scope.clock.now()
-        labels = self.labels = Labels(head, scope.tracer)
+        labels = self.labels = read_labels(head, scope.tracer)
         self.kept: bytes | None = body
         self.complete = end
         plan = scope.route(head)
@@ -185,7 +185,7 @@ class Exchange:
         self.state = SENDING
         lines = labels.lines(plan, self.scope.tracer.span(), self.deadline, now, self.attempt)
         dropped = plan.dropped
-        if labels.misleading is not None and plan.direction is not Direction.PASSTHROUGH:
+        if labels.misleading is not None and plan.direction is not PASSTHROUGH:
             dropped = dropped | labels.misleading
         if plan.attempt_timeout != inf or not self.complete:
             self.timer.set(waiting.due(self, now))
@@ -302,7 +302,7 @@ class Exchange:
 
     def respond(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
         lines = b"" if b"x-request-id" in head.specials else b"x-request-id: %b\r\n" % self.labels.request_id
-        own_reasons = self.plan.direction is not Direction.INBOUND
+        own_reasons = self.plan.direction is not INBOUND
         self.kept = None
         self.state = RESPONDING
         if end:
