@@ -134,10 +134,11 @@ class Exchange:
                 self.upstream.cancel()
         self.endpoint = endpoint
         breaker = endpoint.breaker
-        if breaker is None and service.breaker_settings is not None:
-            breaker = endpoint.breaker = Breaker(service.breaker_settings)
         if breaker is not None:
             self.ticket = breaker.begin(now)
+        elif service.breaker_settings is not None:
+            endpoint.breaker = Breaker(service.breaker_settings)
+            self.ticket = endpoint.breaker.begin(now)
         if self.attempt == 0 and service.budget is not None:
             service.budget.deposit(now)
         self.attempt += 1
@@ -180,6 +181,7 @@ class Exchange:
         labels = self.labels
         head = self.head
         kept = self.kept
+        complete = self.complete
         assert kept is not None
         self.upstream = upstream
         self.state = SENDING
@@ -187,12 +189,12 @@ class Exchange:
         dropped = plan.dropped
         if labels.misleading is not None and plan.direction is not PASSTHROUGH:
             dropped = dropped | labels.misleading
-        if plan.attempt_timeout != inf or not self.complete:
+        if plan.attempt_timeout != inf or not complete:
             self.timer.set(waiting.due(self, now))
         raw = head.render(dropped, lines, self.downstream.peer_trusted)
-        if not self.complete:
+        if not complete:
             self.downstream.resume_reading()  # Before it is sent: the endpoint may be full at once, and say so.
-        upstream.send(raw, head.length is None, kept, self.complete, self.trailers)
+        upstream.send(raw, head.length is None, kept, complete, self.trailers)
         if kept and len(kept) > REPLAY_BYTES:
             self.kept = None
 

@@ -174,7 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._buffer = data
                 return
             end += 4
-            head = parse(data if end == len(data) else data[:end], exchange.head.method == b"HEAD", limits)
+            head = parse(data[:end], exchange.head.method == b"HEAD", limits)
             data = data[end:]
             if head.status >= 200:
                 break
@@ -184,16 +184,16 @@ class UpstreamConnection(asyncio.Protocol):
                 return
         self._buffer = b""
         self._reusable = head.reusable
-        if b"keep-alive" in head.specials:
-            self._learn(head.specials[b"keep-alive"])
-        length = head.length
-        if not head.body_follows:
-            self._done(data)
-            exchange.response(head, b"", True)
-        elif length == len(data):
+        if head.common and head.length == len(data):
             # hot: all of it came at once.
             self._done(b"")
             exchange.response(head, data, True)
+            return
+        if b"keep-alive" in head.specials:
+            self._learn(head.specials[b"keep-alive"])
+        if not head.body_follows:
+            self._done(data)
+            exchange.response(head, b"", True)
         else:
             self._streamed(exchange, head, data)
 

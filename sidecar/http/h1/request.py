@@ -22,6 +22,8 @@ HOST_BYTES = 270
 FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip")
 # What says how long the body is, and what becomes of the connection.
 FRAMING = frozenset((b"content-length", b"transfer-encoding", b"expect", b"connection"))
+# What makes the head go on other than it came.
+CHANGED = frozenset((b"transfer-encoding", b"expect", b"connection"))
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
 
@@ -38,8 +40,11 @@ class RequestHead(msgspec.Struct, eq=False):
     keep_alive: bool
     host: str = ""
     port: int = 0
+    stands: bool = False
+    """Whether the request line goes on as it came, and no field says anything of the connection, or of a body without
+    a known length."""
     plain: bool = False
-    """Whether its request line stands as it came, and it has no special field but Host."""
+    """Whether it ``stands`` and has no special field but Host."""
     length: int | None = 0
     absolute: bool = False
     expects_continue: bool = False
@@ -57,14 +62,16 @@ class RequestHead(msgspec.Struct, eq=False):
         ``drop`` names the special fields that go, among them those of one hop; ``forwarded`` says whether the sender
         may tell who the client was.
         """
+        raw = self.raw
         if self.plain:
-            return b"%b%b\r\n" % (self.raw[:-2], lines)  # hot: most requests go on as they came.
-        fields, lines = self._edited(drop, lines, forwarded)
-        return b"".join((self.method, b" ", self.target, b" HTTP/1.1\r\n", fields, lines, b"\r\n"))
-
-    def _edited(self, drop: frozenset[bytes], lines: bytes, forwarded: bool) -> tuple[bytes, bytes]:
+            return b"%b%b\r\n" % (raw[:-2], lines)  # hot: most requests go on as they came.
         specials = self.specials
         names = drop.intersection(specials)
+        if not forwarded:
+            names = names.union(name for name in specials if name.startswith(FORWARDED))
+        if self.stands:
+            # hot: a line or two have to go.
+            return b"%b%b\r\n" % (without(raw, self._low, 0, names) if names else raw[:-2], lines)
         if b"connection" in specials:
             also = nominated(specials[b"connection"])
             if also:
@@ -73,14 +80,11 @@ class RequestHead(msgspec.Struct, eq=False):
             lines = b"transfer-encoding: chunked\r\n" + lines
         if self.expects_continue:
             lines = b"expect: 100-continue\r\n" + lines
-        if not forwarded:
-            names = names.union(name for name in specials if name.startswith(FORWARDED))
         if b"host" not in specials:
             lines = b"host: %b\r\n" % (self.authority().encode() or b"localhost") + lines
-        raw = self.raw
         begin = raw.find(b"\n") + 1
         fields = without(raw, self._low, begin, names) if names else raw[begin:-2]
-        return fields, lines
+        return b"".join((self.method, b" ", self.target, b" HTTP/1.1\r\n", fields, lines, b"\r\n"))
 
     def authority(self) -> str:
         return f"{self.host}:{self.port}" if self.port else self.host
@@ -109,7 +113,7 @@ def parse(head: bytes, limits: Settings) -> RequestHead:
         and FRAMING.isdisjoint(specials)
         and method != b"CONNECT"
     ):
-        return RequestHead(head, low, method, target, True, specials, True, *known, len(found) == 1)
+        return RequestHead(head, low, method, target, True, specials, True, *known, True, len(found) == 1)
     request = RequestHead(head, low, method, target, minor == b"1", specials, minor == b"1")
     if len(specials) != len(found):
         _join_repeated(request, found)
@@ -118,6 +122,9 @@ def parse(head: bytes, limits: Settings) -> RequestHead:
     _read_authority(request)
     _read_framing(request)
     _read_connection(request)
+    request.stands = (
+        known is not None and target[0] == 47 and request.length is not None and CHANGED.isdisjoint(specials)
+    ) and request.version_11
     return request
 
 
