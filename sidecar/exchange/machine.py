@@ -248,9 +248,8 @@ class Exchange:
     def interim(self, head: ResponseHead) -> None:
         self.downstream.inform(head)
 
-    def response(self, head: ResponseHead, body: bytes, end: bool) -> None:
+    def response(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
         """The final response's head, and the body bytes that are in hand; ``end``: they are all of it."""
-        now = self.scope.clock.now()
         if end:
             self.upstream = None
         if head.status >= 500 and is_failure_status(head.status):

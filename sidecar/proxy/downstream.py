@@ -288,12 +288,12 @@ class DownstreamConnection(Flow):
             self._next()
 
     def _next(self) -> None:
-        beginning = self.state == BEGINNING
+        state = self.state
         self._reader = None
         self.state = IDLE
         listener = self._listener
         self.timer.set(listener.clock.now() + listener.limits.idle_timeout)
-        if beginning:
+        if state == BEGINNING:
             return  # ``_heads`` is at work further up and goes on by itself.
         if self._full:
             self._hold_back()

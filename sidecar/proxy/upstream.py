@@ -66,10 +66,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     # What the pool and the exchange do.
 
-    def ready(self) -> None:
+    def ready(self, now: float) -> None:
         """It is open, or its exchange has ended well: ready for the next."""
         self.state = IDLE
-        now = self.idle_since = self._pools.clock.now()
+        self.idle_since = now
         self._timer.set(now + IDLE_SECONDS)
         pool = self._pool
         if pool.waiters:
@@ -186,14 +186,16 @@ class UpstreamConnection(asyncio.Protocol):
         self._reusable = head.reusable
         if head.common and head.length == len(data):
             # hot: all of it came at once.
-            self._done(b"")
-            exchange.response(head, data, True)
+            now = self._pools.clock.now()
+            self._done(b"", now)
+            exchange.response(head, data, True, now)
             return
         if b"keep-alive" in head.specials:
             self._learn(head.specials[b"keep-alive"])
         if not head.body_follows:
-            self._done(data)
-            exchange.response(head, b"", True)
+            now = self._pools.clock.now()
+            self._done(data, now)
+            exchange.response(head, b"", True, now)
         else:
             self._streamed(exchange, head, data)
 
@@ -207,11 +209,12 @@ class UpstreamConnection(asyncio.Protocol):
             reader = CloseReader()
         self._reader = reader
         body = reader.feed(data)
+        now = self._pools.clock.now()
         if reader.done and not reader.trailers:
-            self._done(reader.rest)
-            exchange.response(head, body, True)
+            self._done(reader.rest, now)
+            exchange.response(head, body, True, now)
         else:
-            exchange.response(head, body, False)
+            exchange.response(head, body, False, now)
             self._end_of(exchange, reader)
 
     def _body(self, reader: Reader, data: bytes) -> None:
@@ -224,7 +227,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _end_of(self, exchange: Waiter, reader: Reader) -> None:
         if reader.done and self.state == BUSY:
-            self._done(reader.rest)
+            self._done(reader.rest, self._pools.clock.now())
             exchange.response_end(reader.trailers)
 
     def _interim(self, exchange: Waiter, head: ResponseHead) -> None:
@@ -235,7 +238,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise Refused(Failure.UPSTREAM_PROTOCOL, f"more than {MAX_INTERIM} interim responses")
         exchange.interim(head)
 
-    def _done(self, rest: bytes) -> None:
+    def _done(self, rest: bytes, now: float) -> None:
         """The response is complete: ready for another exchange, if nothing about the connection is in doubt."""
         self._reader = None
         self.exchange = None
@@ -243,7 +246,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.reused = True
             if self._paused:
                 self.resume_reading()  # Whoever held it back will not come again, and the next one has to hear it.
-            self.ready()
+            self.ready(now)
         else:
             self._close(abort=bool(rest) or not self._request_sent)
 
@@ -275,7 +278,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif exchange is None:
             self.state = CLOSED
         elif in_order and isinstance(self._reader, CloseReader):
-            self._done(b"")
+            self._done(b"", self._pools.clock.now())
             exchange.response_end(b"")
         else:
             self._broken(Failure.UPSTREAM_RESET, f"{self._name} closed the connection before its response was complete")

@@ -64,14 +64,14 @@ class RequestHead(msgspec.Struct, eq=False):
         """
         raw = self.raw
         if self.plain:
-            return b"%b%b\r\n" % (raw[:-2], lines)  # hot: most requests go on as they came.
+            return raw[:-2] + lines + b"\r\n"  # hot: most requests go on as they came.
         specials = self.specials
         names = drop.intersection(specials)
         if not forwarded:
             names = names.union(name for name in specials if name.startswith(FORWARDED))
         if self.stands:
             # hot: a line or two have to go.
-            return b"%b%b\r\n" % (without(raw, self._low, 0, names) if names else raw[:-2], lines)
+            return (without(raw, self._low, 0, names) if names else raw[:-2]) + lines + b"\r\n"
         if b"connection" in specials:
             also = nominated(specials[b"connection"])
             if also:
@@ -113,7 +113,7 @@ def parse(head: bytes, limits: Settings) -> RequestHead:
         and FRAMING.isdisjoint(specials)
         and method != b"CONNECT"
     ):
-        return RequestHead(head, low, method, target, True, specials, True, *known, True, len(found) == 1)
+        return RequestHead(head, low, method, target, True, specials, True, known[0], known[1], True, len(found) == 1)
     request = RequestHead(head, low, method, target, minor == b"1", specials, minor == b"1")
     if len(specials) != len(found):
         _join_repeated(request, found)

@@ -50,8 +50,8 @@ class ResponseHead(msgspec.Struct, eq=False):
             # hot: the status line stands, and one line has to go or none.
             at = self._low.find(b"\nconnection:") + 1
             if not at:
-                return b"%b%b\r\n" % (raw[:-2], lines)
-            return b"%b%b%b\r\n" % (raw[:at], raw[raw.find(b"\n", at) + 1 : -2], lines)
+                return raw[:-2] + lines + b"\r\n"
+            return b"".join((raw[:at], raw[raw.find(b"\n", at) + 1 : -2], lines, b"\r\n"))
         begin = raw.find(b"\n") + 1
         names = self._dropped(own_reasons)
         fields = without(raw, self._low, begin, names) if names else raw[begin:-2]
@@ -83,8 +83,20 @@ def parse(head: bytes, to_head: bool, limits: Settings) -> ResponseHead:
     version_11 = head[7] == 49
     found = grammar.RESPONSE_SPECIALS.findall(low)
     body_follows = 200 <= status != 204 and status != 304 and not to_head
-    if version_11 and body_follows:
-        length = _common_length(found)
+    # hot: one pass tells whether there is nothing else to read.
+    common = version_11 and body_follows
+    connection = False
+    declared = None
+    for name, value in found:
+        if declared is None and name == b"content-length":
+            declared = value
+        elif not connection and value == b"keep-alive" and name == b"connection":
+            connection = True
+        else:
+            common = False
+            break
+    if common and declared is not None:
+        length = content_length(declared)
         if length is not None:
             return ResponseHead(head, low, status, True, NO_SPECIALS, length, True, True)
     specials = dict(found)
@@ -108,20 +120,6 @@ def parse(head: bytes, to_head: bool, limits: Settings) -> ResponseHead:
     elif declared is None and coding is None:
         response.reusable = False  # The body ends with the connection.
     return response
-
-
-def _common_length(found: list[tuple[bytes, bytes]]) -> int | None:
-    """Content-Length, if there is beside it no special field but perhaps ``Connection: keep-alive``."""
-    declared = None
-    connection = False
-    for name, value in found:
-        if declared is None and name == b"content-length":
-            declared = value
-        elif not connection and value == b"keep-alive" and name == b"connection":
-            connection = True
-        else:
-            return None
-    return content_length(declared) if declared is not None else None
 
 
 def check_partial(data: bytes) -> None:
