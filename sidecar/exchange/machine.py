@@ -28,7 +28,7 @@ from sidecar.errors import Failure
 from sidecar.exchange import again, blame, filtering, waiting
 from sidecar.exchange.again import REPLAY_BYTES
 from sidecar.exchange.labels import Labels, read_labels
-from sidecar.exchange.replies import error_reply, unrouted
+from sidecar.exchange.replies import error_reply, refuse
 from sidecar.exchange.scope import Scope
 from sidecar.exchange.seams import ANY, SURE, Downstream, Freshness, Upstream
 from sidecar.exchange.states import BACKING_OFF, CONNECTING, FINISHED, NEW, RESPONDING, SENDING
@@ -94,7 +94,8 @@ class Exchange:
         self.complete = end
         plan = scope.route(head)
         if not isinstance(plan, RoutePlan):
-            self._refuse(plan)
+            self.state = FINISHED
+            refuse(self, plan)
             return
         self.plan = plan
         limits = plan.service.limits
@@ -377,14 +378,6 @@ class Exchange:
         downstream.reply(
             error_reply(failure, detail, self.plan.source, self.labels.request_id, self.scope.clock.wall(), retry_after)
         )
-
-    def _refuse(self, failure: Failure) -> None:
-        """No plan, no policy: answered and counted apart."""
-        self.state = FINISHED
-        scope = self.scope
-        scope.unrouted.record(self.head.method, failure.status, failure.reason, scope.clock.now() - self.started)
-        detail = unrouted(failure, self.head)
-        self.downstream.reply(error_reply(failure, detail, scope.source, self.labels.request_id, scope.clock.wall()))
 
     def finish(self, status: int, reason: str, now: float) -> None:
         """Records the exchange and gives back what it holds; the one end of every path."""

@@ -89,6 +89,9 @@ class RequestHead(msgspec.Struct, eq=False):
     def authority(self) -> str:
         return f"{self.host}:{self.port}" if self.port else self.host
 
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method.decode()} to {self.authority()}>"  # A dump must not show what it carries.
+
 
 def parse(head: bytes, limits: Settings) -> RequestHead:
     """``head``: everything through the empty line. Raises ``Refused``."""
@@ -122,9 +125,7 @@ def parse(head: bytes, limits: Settings) -> RequestHead:
     _read_authority(request)
     _read_framing(request)
     _read_connection(request)
-    request.stands = (
-        known is not None and target[0] == 47 and request.length is not None and CHANGED.isdisjoint(specials)
-    ) and request.version_11
+    request.stands = minor == b"1" and known is not None and target[0] == 47 and CHANGED.isdisjoint(specials)
     return request
 
 

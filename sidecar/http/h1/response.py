@@ -57,6 +57,9 @@ class ResponseHead(msgspec.Struct, eq=False):
         fields = without(raw, self._low, begin, names) if names else raw[begin:-2]
         return b"".join((b"HTTP/1.1 ", raw[9:begin], fields, lines, b"\r\n"))
 
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.status}>"  # A dump must not show what it carries.
+
     def _dropped(self, own_reasons: bool) -> frozenset[bytes]:
         specials = self.specials
         names = HOP_BY_HOP.intersection(specials)
