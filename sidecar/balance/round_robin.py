@@ -9,6 +9,7 @@ for each endpoint, which only services with unequal weights pay.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 
 from sidecar.balance import candidates, fit
 from sidecar.clock import Random
@@ -39,25 +40,28 @@ class RoundRobin:
             self._undo(endpoints, choice)
             choices = candidates(endpoints, now, tried)
             return self._smooth(choices) if choices else None
-        count = len(endpoints)
-        position = self._last
-        for _ in range(count):
-            position += 1
-            if position >= count:
-                position = 0
-            endpoint = endpoints[position]
-            breaker = endpoint.breaker
-            # hot: what ``fit`` asks, without the calls.
-            if (
-                endpoint.not_before <= now
-                and endpoint.weight
-                and (breaker is None or breaker.state == 0 or breaker.admits(now))
-            ):
-                # Remembering where it was found, not where it began, keeps the neighbour of an open endpoint from
-                # getting the share of both.
-                self._last = position
+        position = self._last + 1
+        if position >= len(endpoints):
+            position = 0
+            if not endpoints:
+                return None
+        endpoint = endpoints[position]
+        breaker = endpoint.breaker
+        # hot: what ``fit`` asks of the next in turn, without the calls.
+        if endpoint.not_before <= now and endpoint.weight and (breaker is None or breaker.state == 0):
+            self._last = position
+            return endpoint
+        return self._from(position, endpoints, now)
+
+    def _from(self, position: int, endpoints: Sequence[Endpoint], now: float) -> Endpoint | None:
+        """The first fit one at or behind ``position``. Remembering where it was found, not where the search began,
+        keeps the neighbour of an open endpoint from getting the share of both."""
+        for at in chain(range(position, len(endpoints)), range(position)):
+            endpoint = endpoints[at]
+            if fit(endpoint, now, ()):
+                self._last = at
                 return endpoint
-        choices = candidates(endpoints, now, tried)
+        choices = candidates(endpoints, now, ())
         return choices[0] if choices else None
 
     def _other(self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint]) -> Endpoint | None:

@@ -5,11 +5,11 @@ DESIGN.md 5.5 is the contract. Labels that can only name or shorten are believed
 
 from __future__ import annotations
 
-from math import inf
+import msgspec
 
 from sidecar.http.h1.request import RequestHead
-from sidecar.resilience.deadline import parse_timeout_ms, remaining_ms
-from sidecar.routing.plan import Direction, RoutePlan
+from sidecar.resilience.deadline import parse_timeout_ms
+from sidecar.routing.plan import PASSTHROUGH, RoutePlan, attempt_lines
 from sidecar.telemetry.trace import REQUEST_ID, TRACEPARENT, Tracer, read_b3, read_traceparent
 
 # What goes if it cannot be believed: the vendors' part of a trace that is not continued, and malformed ids.
@@ -18,64 +18,72 @@ MISLEADING_TRACE = frozenset((b"b3", b"tracestate"))
 MISLEADING_ID = frozenset((b"x-request-id",))
 
 
-class Labels:
+class Labels(msgspec.Struct, eq=False):
     """One request's names. ``made_id``: the request id is ours, the request does not carry it."""
 
-    __slots__ = ("flags", "made_id", "misleading", "request_id", "timeout_ms", "trace_id")
-
-    def __init__(self, head: RequestHead, tracer: Tracer) -> None:
-        specials = head.specials
-        # hot: a request that carries no labels (its only special field is Host) is spared all questions.
-        if len(specials) == 1 and b"host" in specials:
-            self.trace_id, self.flags = tracer.new_trace()
-            self.request_id = self.trace_id
-            self.made_id = True
-            self.timeout_ms: float | None = None
-            self.misleading: frozenset[bytes] | None = None
-        else:
-            self._read(head, tracer)
-
-    def _read(self, head: RequestHead, tracer: Tracer) -> None:
-        specials = head.specials
-        traceparent = specials.get(b"traceparent")
-        # hot: a well-formed traceparent and request id, as a request within a mesh has them.
-        known = TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
-        self.misleading = None
-        if known is not None and known[1] in head.raw:  # What was in capitals is not well-formed.
-            self.trace_id, self.flags = known.groups()
-        else:
-            self.trace_id, self.flags = self._other_trace(head, tracer)
-        given = head.get(b"x-request-id") if b"x-request-id" in specials else None
-        self.made_id = given is None or REQUEST_ID.fullmatch(given) is None
-        if given is None or self.made_id:
-            self.request_id = self.trace_id
-            if given is not None:
-                self.misleading = MISLEADING_ID.union(self.misleading or ())
-        else:
-            self.request_id = given
-        timeout = specials.get(b"x-request-timeout-ms")
-        self.timeout_ms = parse_timeout_ms(timeout.strip(b" \t")) if timeout is not None else None
-
-    def _other_trace(self, head: RequestHead, tracer: Tracer) -> tuple[bytes, bytes]:
-        """Trace id and flags where no ``traceparent`` of today's version says them."""
-        specials = head.specials
-        traceparent = head.get(b"traceparent") if b"traceparent" in specials else None
-        trace = read_traceparent(traceparent) if traceparent is not None else None
-        if trace is None and b"b3" in specials:
-            trace = read_b3(specials[b"b3"])
-            self.misleading = MISLEADING_STATE if trace is not None else MISLEADING_TRACE
-        elif trace is None and b"tracestate" in specials:
-            self.misleading = MISLEADING_STATE
-        return trace if trace is not None else tracer.new_trace()
+    # hot: a Struct, because it is made in half the time of an object with an ``__init__``.
+    trace_id: bytes
+    flags: bytes
+    request_id: bytes
+    made_id: bool
+    timeout_ms: float | None = None
+    misleading: frozenset[bytes] | None = None
+    """Fields of the request that must not go on."""
 
     def lines(self, plan: RoutePlan, span: bytes, deadline: float, now: float, attempt: int) -> bytes:
         """What an attempt adds to the request's head."""
-        if plan.direction is Direction.PASSTHROUGH:
+        if plan.direction is PASSTHROUGH:
             return b""
+        timeout = plan.timeout
+        if attempt == 1 and timeout is not None and deadline == now + timeout:
+            rest = plan.first  # hot: what most requests say was known when the configuration was loaded.
+        else:
+            rest = attempt_lines(plan.direction, deadline, now, attempt, plan.mark)
         # hot: joining pieces is twice as fast as formatting them, and one join as fast as it gets.
-        request_id = b"\r\nx-request-id: " + self.request_id if self.made_id else b""
-        left = b"\r\nx-request-timeout-ms: %d" % remaining_ms(deadline, now) if deadline != inf else b""
-        number = b"\r\nx-sidecar-attempt: %d" % attempt if plan.direction is Direction.OUTBOUND else b""
-        return b"".join(
-            (b"traceparent: 00-", self.trace_id, b"-", span, b"-", self.flags, request_id, left, number, plan.mark)
-        )
+        if self.made_id:
+            return b"".join(
+                (
+                    b"traceparent: 00-", self.trace_id, b"-", span, b"-", self.flags,
+                    b"\r\nx-request-id: ", self.request_id, rest,
+                )
+            )  # fmt: skip
+        return b"".join((b"traceparent: 00-", self.trace_id, b"-", span, b"-", self.flags, rest))
+
+
+def read_labels(head: RequestHead, tracer: Tracer) -> Labels:
+    """The names that ``head`` brings, and new ones in place of those that are missing or malformed."""
+    if head.plain:
+        # hot: a request that carries no labels is spared all questions.
+        trace_id, flags = tracer.new_trace()
+        return Labels(trace_id, flags, trace_id, True)
+    specials = head.specials
+    traceparent = specials.get(b"traceparent")
+    # hot: a well-formed traceparent and request id, as a request within a mesh has them.
+    known = TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
+    if known is not None and known[1] in head.raw:  # What was in capitals is not well-formed.
+        trace_id, flags = known.groups()
+        misleading = None
+    else:
+        (trace_id, flags), misleading = _other_trace(head, tracer)
+    given = head.get(b"x-request-id") if b"x-request-id" in specials else None
+    timeout = specials.get(b"x-request-timeout-ms")
+    timeout_ms = parse_timeout_ms(timeout.strip(b" \t")) if timeout is not None else None
+    if given is not None and REQUEST_ID.fullmatch(given) is not None:
+        return Labels(trace_id, flags, given, False, timeout_ms, misleading)
+    if given is not None:
+        misleading = MISLEADING_ID.union(misleading or ())
+    return Labels(trace_id, flags, trace_id, True, timeout_ms, misleading)
+
+
+def _other_trace(head: RequestHead, tracer: Tracer) -> tuple[tuple[bytes, bytes], frozenset[bytes] | None]:
+    """Trace id and flags where no ``traceparent`` of today's version says them, and what must not go on with them."""
+    specials = head.specials
+    traceparent = head.get(b"traceparent") if b"traceparent" in specials else None
+    trace = read_traceparent(traceparent) if traceparent is not None else None
+    misleading = None
+    if trace is None and b"b3" in specials:
+        trace = read_b3(specials[b"b3"])
+        misleading = MISLEADING_STATE if trace is not None else MISLEADING_TRACE
+    elif trace is None and b"tracestate" in specials:
+        misleading = MISLEADING_STATE
+    return trace if trace is not None else tracer.new_trace(), misleading

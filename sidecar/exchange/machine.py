@@ -27,8 +27,8 @@ from math import inf
 from sidecar.errors import Failure
 from sidecar.exchange import again, blame, filtering, waiting
 from sidecar.exchange.again import REPLAY_BYTES
-from sidecar.exchange.labels import Labels
-from sidecar.exchange.replies import error_reply, unrouted
+from sidecar.exchange.labels import Labels, read_labels
+from sidecar.exchange.replies import error_reply, refuse
 from sidecar.exchange.scope import Scope
 from sidecar.exchange.seams import ANY, SURE, Downstream, Freshness, Upstream
 from sidecar.exchange.states import BACKING_OFF, CONNECTING, FINISHED, NEW, RESPONDING, SENDING
@@ -39,7 +39,7 @@ from sidecar.resilience.breaker import NO_TICKET, Breaker
 from sidecar.resilience.deadline import earliest
 from sidecar.resilience.outcome import Outcome, is_failure_status
 from sidecar.resilience.retry import IDEMPOTENT
-from sidecar.routing.plan import Direction, RoutePlan
+from sidecar.routing.plan import INBOUND, PASSTHROUGH, RoutePlan
 
 
 class Exchange:
@@ -89,12 +89,13 @@ class Exchange:
         scope = self.scope
         head = self.head
         now = self.started = scope.clock.now()
-        labels = self.labels = Labels(head, scope.tracer)
+        labels = self.labels = read_labels(head, scope.tracer)
         self.kept: bytes | None = body
         self.complete = end
         plan = scope.route(head)
         if not isinstance(plan, RoutePlan):
-            self._refuse(plan)
+            self.state = FINISHED
+            refuse(self, plan)
             return
         self.plan = plan
         limits = plan.service.limits
@@ -134,9 +135,13 @@ class Exchange:
                 self.upstream.cancel()
         self.endpoint = endpoint
         breaker = endpoint.breaker
-        if breaker is None and service.breaker_settings is not None:
-            breaker = endpoint.breaker = Breaker(service.breaker_settings)
-        self.ticket = breaker.begin(now) if breaker is not None else NO_TICKET
+        if breaker is not None:
+            self.ticket = breaker.begin(now)
+        elif service.breaker_settings is not None:
+            endpoint.breaker = Breaker(service.breaker_settings)
+            self.ticket = endpoint.breaker.begin(now)
+        else:
+            self.ticket = NO_TICKET
         if self.attempt == 0 and service.budget is not None:
             service.budget.deposit(now)
         self.attempt += 1
@@ -179,19 +184,20 @@ class Exchange:
         labels = self.labels
         head = self.head
         kept = self.kept
+        complete = self.complete
         assert kept is not None
         self.upstream = upstream
         self.state = SENDING
         lines = labels.lines(plan, self.scope.tracer.span(), self.deadline, now, self.attempt)
         dropped = plan.dropped
-        if labels.misleading is not None and plan.direction is not Direction.PASSTHROUGH:
+        if labels.misleading is not None and plan.direction is not PASSTHROUGH:
             dropped = dropped | labels.misleading
-        if plan.attempt_timeout != inf or not self.complete:
+        if plan.attempt_timeout != inf or not complete:
             self.timer.set(waiting.due(self, now))
         raw = head.render(dropped, lines, self.downstream.peer_trusted)
-        if not self.complete:
+        if not complete:
             self.downstream.resume_reading()  # Before it is sent: the endpoint may be full at once, and say so.
-        upstream.send(raw, head.length is None, kept, self.complete, self.trailers)
+        upstream.send(raw, head.length is None, kept, complete, self.trailers)
         if kept and len(kept) > REPLAY_BYTES:
             self.kept = None
 
@@ -245,9 +251,8 @@ class Exchange:
     def interim(self, head: ResponseHead) -> None:
         self.downstream.inform(head)
 
-    def response(self, head: ResponseHead, body: bytes, end: bool) -> None:
+    def response(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
         """The final response's head, and the body bytes that are in hand; ``end``: they are all of it."""
-        now = self.scope.clock.now()
         if end:
             self.upstream = None
         if head.status >= 500 and is_failure_status(head.status):
@@ -301,7 +306,7 @@ class Exchange:
 
     def respond(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
         lines = b"" if b"x-request-id" in head.specials else b"x-request-id: %b\r\n" % self.labels.request_id
-        own_reasons = self.plan.direction is not Direction.INBOUND
+        own_reasons = self.plan.direction is not INBOUND
         self.kept = None
         self.state = RESPONDING
         if end:
@@ -375,14 +380,6 @@ class Exchange:
         downstream.reply(
             error_reply(failure, detail, self.plan.source, self.labels.request_id, self.scope.clock.wall(), retry_after)
         )
-
-    def _refuse(self, failure: Failure) -> None:
-        """No plan, no policy: answered and counted apart."""
-        self.state = FINISHED
-        scope = self.scope
-        scope.unrouted.record(self.head.method, failure.status, failure.reason, scope.clock.now() - self.started)
-        detail = unrouted(failure, self.head)
-        self.downstream.reply(error_reply(failure, detail, scope.source, self.labels.request_id, scope.clock.wall()))
 
     def finish(self, status: int, reason: str, now: float) -> None:
         """Records the exchange and gives back what it holds; the one end of every path."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import ceil
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure, document
-from sidecar.http.head import Request
 from sidecar.http.reply import Reply
 from sidecar.resilience.breaker import OPEN
 from sidecar.routing.plan import Service
+
+if TYPE_CHECKING:
+    from sidecar.exchange.machine import Exchange
 
 RETRY_AFTER: Final = {Failure.OVERLOADED: 1.0}
 """After how many seconds it makes sense to ask again, where nothing better is known."""
@@ -53,10 +55,16 @@ def nobody(service: Service, now: float) -> tuple[Failure, str, float | None]:
     return Failure.BREAKER_OPEN, detail, wait
 
 
-def unrouted(failure: Failure, head: Request) -> str:
-    """What to tell a caller whose request has no plan."""
+def refuse(exchange: Exchange, failure: Failure) -> None:
+    """Answers a request that has no plan, hence no policy; it is counted apart."""
+    scope = exchange.scope
+    head = exchange.head
     if failure is Failure.LOOP_DETECTED:
-        return "the request passed through this sidecar before"
-    if failure is Failure.OVERLOADED:
-        return "the memory of this sidecar is nearly used up; it takes requests again when less is in use"
-    return f"no service and no route is named by the host {head.host!r}"
+        detail = "the request passed through this sidecar before"
+    elif failure is Failure.OVERLOADED:
+        detail = "the memory of this sidecar is nearly used up; it takes requests again when less is in use"
+    else:
+        detail = f"no service and no route is named by the host {head.host!r}"
+    scope.unrouted.record(head.method, failure.status, failure.reason, scope.clock.now() - exchange.started)
+    reply = error_reply(failure, detail, scope.source, exchange.labels.request_id, scope.clock.wall())
+    exchange.downstream.reply(reply)

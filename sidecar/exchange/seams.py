@@ -116,7 +116,7 @@ class Waiter(Protocol):
         """A 1xx other than 101."""
         ...
 
-    def response(self, head: ResponseHead, body: bytes, end: bool) -> None:
+    def response(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
         """The final response's head and the body bytes in hand; ``end``: they are all, and the connection is gone."""
         ...
 

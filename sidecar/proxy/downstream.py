@@ -13,36 +13,23 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
 from sidecar.exchange.seams import Answering
-from sidecar.http.h1.body import LengthReader, Reader, chunk, last_chunk, reader_for
+from sidecar.http.h1.body import LengthReader, Reader, chunk, last_chunk, payloads, reader_for
 from sidecar.http.h1.fields import connection_line
 from sidecar.http.h1.refuse import check_partial, leading_empty_lines
 from sidecar.http.h1.request import RequestHead, parse
 from sidecar.http.h1.response import ResponseHead
 from sidecar.http.head import Refused
 from sidecar.http.reply import Reply
-from sidecar.proxy.flow import LINGER_SECONDS, Flow
-from sidecar.proxy.upstream import JOIN_BYTES
+from sidecar.proxy.flow import JOIN_BYTES, LINGER_SECONDS, Flow, write_chunk
+from sidecar.proxy.states import ACTIVE, BEGINNING, CHUNKED, CLOSE, CLOSED, DISCARDING, HEAD, IDLE, LENGTH, LINGERING
 
 if TYPE_CHECKING:
     from sidecar.proxy.listener import Listener
-
-# What the connection is about.
-IDLE: Final = 0  # Nothing of a next request has come.
-HEAD: Final = 1  # Part of a head has come.
-BEGINNING: Final = 2  # A request is being handed over: it may be answered before that returns.
-ACTIVE: Final = 3  # A request is being answered.
-DISCARDING: Final = 4  # It was answered before all of it had come; the rest is thrown away, then the next one is read.
-LINGERING: Final = 5  # We have closed our side; the peer's bytes are thrown away so that no reset destroys our answer.
-CLOSED: Final = 6
 
 HELD_BYTES: Final = 65536
 """How much of later requests is held while one is answered, and how much of an unread body may come to be thrown away."""
 TURNS: Final = 64
 """How many requests of one connection are answered on the spot before others get their turn."""
-# How a response's end is told.
-LENGTH: Final = 0
-CHUNKED: Final = 1
-CLOSE: Final = 2
 
 log = logging.getLogger("sidecar.downstream")
 
@@ -110,16 +97,20 @@ class DownstreamConnection(Flow):
                 lines = leading_empty_lines(data, self._empty_lines)
                 self._empty_lines += lines
                 data = data[2 * lines :]
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
                 self._partial(data)
                 return
-            end += 4
-            request = parse(data if end == len(data) else data[:end], listener.limits)
-            data = data[end:]
+            if end == len(data):
+                request = parse(data, listener.limits)
+                data = b""
+            else:
+                request = parse(data[:end], listener.limits)
+                data = data[end:]
             body = b""
-            reader = reader_for(request, listener.limits) if request.length != 0 else None
-            if reader is not None:
+            reader = None
+            if request.length != 0:
+                reader = reader_for(request, listener.limits)
                 body = reader.feed(data)
                 data = reader.rest
                 if not reader.done or reader.trailers:
@@ -137,6 +128,7 @@ class DownstreamConnection(Flow):
                 self.state = ACTIVE
                 if len(self._buffer) > HELD_BYTES:
                     self.pause_reading()
+                return
             if self.state != IDLE:
                 return
             turns += 1
@@ -172,11 +164,12 @@ class DownstreamConnection(Flow):
             self.pause_reading()
 
     def _body(self, reader: Reader, data: bytes) -> None:
-        exchange = self.exchange
-        body = reader.feed(data)
-        if exchange is not None and body:
-            exchange.request_body(body)
-        if reader.done and self._reader is reader:
+        for body in payloads(reader, data):
+            if body and self.exchange is not None:
+                self.exchange.request_body(body)
+            if self._reader is not reader:
+                return  # It was answered, and the connection ends.
+        if reader.done:
             self._end_of(reader)
 
     def _end_of(self, reader: Reader) -> None:
@@ -238,7 +231,10 @@ class DownstreamConnection(Flow):
             self._responded()
 
     def send_body(self, data: bytes) -> None:
-        self._transport.write(chunk(data) if self._framing == CHUNKED else data)
+        if self._framing == CHUNKED:
+            write_chunk(self._transport, data)
+        else:
+            self._transport.write(data)
 
     def end_body(self, trailers: bytes) -> None:
         if self._framing == CHUNKED:
@@ -293,12 +289,12 @@ class DownstreamConnection(Flow):
             self._next()
 
     def _next(self) -> None:
-        beginning = self.state == BEGINNING
+        state = self.state
         self._reader = None
         self.state = IDLE
         listener = self._listener
         self.timer.set(listener.clock.now() + listener.limits.idle_timeout)
-        if beginning:
+        if state == BEGINNING:
             return  # ``_heads`` is at work further up and goes on by itself.
         if self._full:
             self._hold_back()

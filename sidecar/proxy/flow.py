@@ -12,12 +12,23 @@ import struct
 from typing import Final
 
 from sidecar.clock import Clock
+from sidecar.http.h1.body import chunk, chunk_pieces
 from sidecar.timing.wheel import Wheel
 
+JOIN_BYTES: Final = 16384
+"""Up to this size what belongs together is joined for one write; above, copying costs more than further buffers."""
 LINGER_SECONDS: Final = 2.0
 """How long a peer that has all that we wrote may take to close its side."""
 TAKING_SECONDS: Final = 60.0
 """How long a peer may take nothing of what is left to it."""
+
+
+def write_chunk(transport: asyncio.Transport, data: bytes) -> None:
+    """Writes ``data`` as one chunk."""
+    if len(data) <= JOIN_BYTES:
+        transport.write(chunk(data))
+    else:
+        transport.writelines(chunk_pieces(data))
 
 
 class Flow(asyncio.Protocol):

@@ -17,7 +17,8 @@ from sidecar.exchange.seams import Answering
 from sidecar.http.h1.request import RequestHead
 from sidecar.http.head import Refused, Settings
 from sidecar.http.reply import Reply
-from sidecar.proxy.downstream import IDLE, LINGERING, DownstreamConnection
+from sidecar.proxy.downstream import DownstreamConnection
+from sidecar.proxy.states import IDLE, LINGERING
 from sidecar.telemetry.stats import Stats
 from sidecar.timing.wheel import Wheel
 

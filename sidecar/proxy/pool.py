@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.clock import Clock
 from sidecar.errors import Failure
@@ -98,7 +98,7 @@ class EndpointPool:
     def dialed(self, connection: UpstreamConnection) -> None:
         """A connection that was being made stands."""
         self.connecting -= 1
-        connection.ready()
+        connection.ready(self._pools.clock.now())
 
     def dial_failed(self, failure: Failure, detail: str) -> None:
         """A connection that was being made is not to be had: whoever is first in line is told."""
@@ -140,7 +140,8 @@ class Pools:
         if pool is None:
             pool = endpoint.pool = EndpointPool(self, endpoint)
             self._pools.add(pool)
-        assert isinstance(pool, EndpointPool)
+        if TYPE_CHECKING:  # hot: nobody else makes pools.
+            assert isinstance(pool, EndpointPool)
         idle = pool.idle
         # hot: an idle connection that any request may have.
         if idle and (freshness is ANY or (freshness is SURE and pool.sure())):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
 from sidecar.exchange.seams import Waiter
-from sidecar.http.h1.body import ChunkedReader, CloseReader, LengthReader, Reader, chunk, last_chunk
+from sidecar.http.h1.body import ChunkedReader, CloseReader, LengthReader, Reader, chunk, last_chunk, payloads
 from sidecar.http.h1.response import ResponseHead, check_partial, parse
 from sidecar.http.head import Refused
+from sidecar.proxy.flow import JOIN_BYTES, write_chunk
 
 if TYPE_CHECKING:
     from sidecar.proxy.pool import EndpointPool, Pools
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 MAX_INTERIM: Final = 10
 IDLE_SECONDS: Final = 90.0
 """How long an idle connection is kept at most."""
-JOIN_BYTES: Final = 16384
-"""Up to this size a head and its body are joined for one write; above, copying costs more than a second buffer."""
 KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"(?:^|[ ,])timeout=([0-9]{1,6})")
 log = logging.getLogger("sidecar.upstream")
 
@@ -67,10 +66,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     # What the pool and the exchange do.
 
-    def ready(self) -> None:
+    def ready(self, now: float) -> None:
         """It is open, or its exchange has ended well: ready for the next."""
         self.state = IDLE
-        now = self.idle_since = self._pools.clock.now()
+        self.idle_since = now
         self._timer.set(now + IDLE_SECONDS)
         pool = self._pool
         if pool.waiters:
@@ -101,7 +100,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.writelines((head, body))
 
     def send_body(self, data: bytes) -> None:
-        self._transport.write(chunk(data) if self._chunked else data)
+        if self._chunked:
+            write_chunk(self._transport, data)
+        else:
+            self._transport.write(data)
 
     def end_body(self, trailers: bytes) -> None:
         self._request_sent = True
@@ -172,7 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._buffer = data
                 return
             end += 4
-            head = parse(data if end == len(data) else data[:end], exchange.head.method == b"HEAD", limits)
+            head = parse(data[:end], exchange.head.method == b"HEAD", limits)
             data = data[end:]
             if head.status >= 200:
                 break
@@ -182,16 +184,18 @@ class UpstreamConnection(asyncio.Protocol):
                 return
         self._buffer = b""
         self._reusable = head.reusable
+        if head.common and head.length == len(data):
+            # hot: all of it came at once.
+            now = self._pools.clock.now()
+            self._done(b"", now)
+            exchange.response(head, data, True, now)
+            return
         if b"keep-alive" in head.specials:
             self._learn(head.specials[b"keep-alive"])
-        length = head.length
         if not head.body_follows:
-            self._done(data)
-            exchange.response(head, b"", True)
-        elif length == len(data):
-            # hot: all of it came at once.
-            self._done(b"")
-            exchange.response(head, data, True)
+            now = self._pools.clock.now()
+            self._done(data, now)
+            exchange.response(head, b"", True, now)
         else:
             self._streamed(exchange, head, data)
 
@@ -205,24 +209,25 @@ class UpstreamConnection(asyncio.Protocol):
             reader = CloseReader()
         self._reader = reader
         body = reader.feed(data)
+        now = self._pools.clock.now()
         if reader.done and not reader.trailers:
-            self._done(reader.rest)
-            exchange.response(head, body, True)
+            self._done(reader.rest, now)
+            exchange.response(head, body, True, now)
         else:
-            exchange.response(head, body, False)
+            exchange.response(head, body, False, now)
             self._end_of(exchange, reader)
 
     def _body(self, reader: Reader, data: bytes) -> None:
         exchange = self.exchange
         assert exchange is not None
-        body = reader.feed(data)
-        if body:
-            exchange.response_body(body)
+        for body in payloads(reader, data):
+            if body:
+                exchange.response_body(body)
         self._end_of(exchange, reader)
 
     def _end_of(self, exchange: Waiter, reader: Reader) -> None:
         if reader.done and self.state == BUSY:
-            self._done(reader.rest)
+            self._done(reader.rest, self._pools.clock.now())
             exchange.response_end(reader.trailers)
 
     def _interim(self, exchange: Waiter, head: ResponseHead) -> None:
@@ -233,7 +238,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise Refused(Failure.UPSTREAM_PROTOCOL, f"more than {MAX_INTERIM} interim responses")
         exchange.interim(head)
 
-    def _done(self, rest: bytes) -> None:
+    def _done(self, rest: bytes, now: float) -> None:
         """The response is complete: ready for another exchange, if nothing about the connection is in doubt."""
         self._reader = None
         self.exchange = None
@@ -241,7 +246,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.reused = True
             if self._paused:
                 self.resume_reading()  # Whoever held it back will not come again, and the next one has to hear it.
-            self.ready()
+            self.ready(now)
         else:
             self._close(abort=bool(rest) or not self._request_sent)
 
@@ -273,7 +278,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif exchange is None:
             self.state = CLOSED
         elif in_order and isinstance(self._reader, CloseReader):
-            self._done(b"")
+            self._done(b"", self._pools.clock.now())
             exchange.response_end(b"")
         else:
             self._broken(Failure.UPSTREAM_RESET, f"{self._name} closed the connection before its response was complete")

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Final
 
 from sidecar.balance import Balancer
 from sidecar.errors import Failure
@@ -19,6 +20,7 @@ from sidecar.http.h1.fields import HOP_BY_HOP
 from sidecar.model import Dial, Endpoint
 from sidecar.resilience import breaker as breakers
 from sidecar.resilience.budget import Budget
+from sidecar.resilience.deadline import remaining_ms
 from sidecar.resilience.limits import Limits
 from sidecar.resilience.retry import Retry
 from sidecar.telemetry.stats import Stats
@@ -31,6 +33,11 @@ class Direction(enum.Enum):
     OUTBOUND = "outbound"
     PASSTHROUGH = "passthrough"
 
+
+# hot: names of the module are read faster than members of an enumeration.
+INBOUND: Final = Direction.INBOUND
+OUTBOUND: Final = Direction.OUTBOUND
+PASSTHROUGH: Final = Direction.PASSTHROUGH
 
 # The fields that a sidecar writes itself: what the sender put there has been read, and goes. Where a request has passed
 # is kept while it goes from sidecar to sidecar, since a loop may be longer than one of them, and is no application's affair.
@@ -90,6 +97,15 @@ class RoutePlan:
     """What an error document and ``x-sidecar-source`` say: service and direction."""
     dropped: frozenset[bytes]
     slow: float
+    first: bytes
+    """``attempt_lines`` of a first attempt that has all of ``timeout`` before it, as most have."""
+
+
+def attempt_lines(direction: Direction, deadline: float, now: float, attempt: int, mark: bytes) -> bytes:
+    """The lines by which an attempt tells of itself, from the line end before them to the one behind."""
+    left = b"\r\nx-request-timeout-ms: %d" % remaining_ms(deadline, now) if deadline != inf else b""
+    number = b"\r\nx-sidecar-attempt: %d" % attempt if direction is OUTBOUND else b""
+    return left + number + mark
 
 
 def compile_plan(
@@ -108,6 +124,7 @@ def compile_plan(
     filters: tuple[Filter, ...] = (),
 ) -> RoutePlan:
     """Works out once what every request would otherwise ask again. Times in seconds, ``None`` where there is none."""
+    mark = b"\r\nx-sidecar-passed: %b\r\n" % identity if direction is OUTBOUND else b"\r\n"
     return RoutePlan(
         direction=direction,
         service=service,
@@ -119,8 +136,9 @@ def compile_plan(
         retry=retry,
         stall_timeout=stall_timeout,
         idle_timeout=idle_timeout,
-        mark=b"\r\nx-sidecar-passed: %b\r\n" % identity if direction is Direction.OUTBOUND else b"\r\n",
+        mark=mark,
         source=source,
         dropped=DROPPED[direction],
         slow=inf if slow is None else slow,
+        first=attempt_lines(direction, inf if timeout is None else timeout, 0.0, 1, mark),
     )

@@ -67,8 +67,10 @@ class Table:
         if b"x-sidecar-passed" in specials and self._identity in specials[b"x-sidecar-passed"]:
             return Failure.LOOP_DETECTED
         name = head.host
-        if not self._has_routes and name in self._services:  # hot: most meshes need no routes.
-            return self._services[name]
+        if not self._has_routes:  # hot: most meshes need no routes.
+            known = self._services.get(name)
+            if known is not None:
+                return known
         if name.endswith(MESH):
             name = service_name(name)
         for route in self._by_host.get(name, self._anywhere):

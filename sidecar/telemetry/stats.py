@@ -31,7 +31,10 @@ class Stats:
 
     def record(self, method: bytes, status: int, reason: str, seconds: float) -> None:
         key = (method if method in METHODS else b"OTHER", status, reason)
-        self.requests[key] = self.requests.get(key, 0) + 1
+        try:
+            self.requests[key] += 1  # hot: all but the first of a kind are there.
+        except KeyError:
+            self.requests[key] = 1
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
 

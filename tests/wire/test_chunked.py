@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from sidecar.errors import Failure
-from sidecar.http.h1.body import CHUNK_LINE_BYTES, EXTENSION_BYTES, ChunkedReader
+from sidecar.http.h1.body import CHUNK_LINE_BYTES, EXTENSION_BYTES, SLICE_BYTES, ChunkedReader
 from sidecar.http.head import Settings
 from tests.support.world import World
-from tests.wire.peers import ONCE, forwarded, refused_within, requests
+from tests.wire.peers import ONCE, forwarded, refused_within, requests, responses
 
 HEAD = b"POST / HTTP/1.1\r\nHost: orders\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -174,3 +174,75 @@ def test_a_body_that_comes_in_tiny_chunks_is_joined() -> None:
     client.send(END)
     (request,) = requests(server.take())
     assert request.body == b"x" * 1000
+
+
+LARGE = b"".join(b"%x\r\n%b\r\n" % (size, b"x" * size) for size in (10, 70_000, 20_000, 3, 100_000, 1))
+LARGE_SIZE = 190_014
+"""More than is read at once: chunks that lie within a slice, end in it, and go through it."""
+EDGE = SLICE_BYTES - (len(LARGE) + len(b"fff0\r\n\r\n") + len(END)) % SLICE_BYTES
+TO_THE_EDGE = LARGE + b"%x\r\n%b\r\n" % (EDGE, b"x" * EDGE) + END
+"""A body whose last byte is the last of a slice."""
+
+
+@pytest.mark.parametrize("trailers", [b"", b"x-sum: 7\r\n"])
+def test_what_comes_behind_the_end_of_a_large_chunked_body_is_the_next_request(trailers: bytes) -> None:
+    """A read is looked at in slices: what lies behind the slice with the body's end is neither lost nor read as body."""
+    world = World(ONCE)
+    client = world.client()
+    client.send(HEAD)
+    server = world.accept()
+    following = b"POST /next HTTP/1.1\r\nHost: orders\r\ncontent-length: 70000\r\n\r\n" + b"y" * 70_000
+    client.send(LARGE + b"0\r\n" + trailers + b"\r\n" + following)
+    (first,) = requests(server.take())
+    assert (len(first.body), first.whole, bool(first.trailers)) == (LARGE_SIZE, True, bool(trailers))
+    server.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    assert client.take().startswith(b"HTTP/1.1 200 OK\r\n")
+    (second,) = requests(server.take())
+    assert (second.target, second.body, second.whole) == (b"/next", b"y" * 70_000, True)
+
+
+def test_what_comes_behind_the_end_of_a_large_chunked_response_answers_nobody() -> None:
+    """R01: the connection is dropped before the next request, which waits for one, could take that for its answer."""
+    world = World(ONCE + "limits = { max_connections = 1 }\n")
+    first, second = world.client(), world.client()
+    first.send(b"GET /1 HTTP/1.1\r\nHost: orders\r\n\r\n")
+    server = world.accept()
+    second.send(b"GET /2 HTTP/1.1\r\nHost: orders\r\n\r\n")
+    server.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    surplus = b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n" + b"z" * 70_000
+    assert len(TO_THE_EDGE) % SLICE_BYTES == 0
+    server.send(TO_THE_EDGE + surplus)
+    (answer,) = responses(first.take())
+    assert (len(answer.body), answer.whole) == (LARGE_SIZE + EDGE, True)
+    assert server.aborted
+    assert second.take() == b""
+    assert b"/2" not in server.take()
+
+
+def test_a_large_body_that_is_answered_half_way_is_read_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client has its answer, and the connection's end: what is malformed behind that gets no second one."""
+    world = World(ONCE)
+    client = world.client()
+    client.send(HEAD)
+    server = world.accept()
+    early = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n"
+    monkeypatch.setattr(server, "writelines", lambda pieces: server.send(early))
+    client.send(LARGE + b"zz\r\n")
+    assert server.closed or server.aborted
+    assert client.half_closed
+    (answer,) = responses(client.take(), b"POST")
+    assert answer.status == 413
+
+
+def test_a_large_response_whose_reader_has_left_is_read_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exchange gives up in the middle of a read, since its client cannot be written to any more."""
+    world = World(ONCE)
+    client = world.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: orders\r\n\r\n")
+    server = world.accept()
+    server.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
+    client.take()
+    monkeypatch.setattr(client, "writelines", lambda pieces: client.end())
+    server.send(LARGE)
+    assert server.aborted
+    assert client.take() == b""

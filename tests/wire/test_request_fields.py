@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sidecar.errors import Failure
+from sidecar.http.h1.request import parse as parse_request
+from sidecar.http.h1.response import parse as parse_response
+from sidecar.http.head import Settings
 from tests.support.world import World
 from tests.wire.peers import GET, ONCE, forwarded, refused, requests, response
 
@@ -246,3 +249,11 @@ def test_what_a_refusal_quotes_cannot_break_out_of_it() -> None:
     answer = response(client)
     assert (answer.status, answer.reason) == (404, "no_route")
     assert b"a%0d%0a'x" in answer.body
+
+
+def test_a_head_that_is_shown_somewhere_does_not_show_what_it_carries() -> None:
+    """In a traceback's locals or a debugger: method, host and status, no credentials, no query."""
+    raw = b"GET /?key=secret HTTP/1.1\r\nHost: orders:8\r\nAuthorization: secret\r\n\r\n"
+    assert repr(parse_request(raw, Settings())) == "<RequestHead GET to orders:8>"
+    raw = b"HTTP/1.1 200 OK\r\nSet-Cookie: secret\r\n\r\n"
+    assert repr(parse_response(raw, False, Settings())) == "<ResponseHead 200>"

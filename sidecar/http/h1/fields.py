@@ -76,12 +76,12 @@ def nominated(value: bytes) -> list[bytes]:
 
 
 def without(raw: bytes, low: bytes, begin: int, names: Collection[bytes]) -> bytes:
-    """The field lines from ``begin`` up to the empty line, without those called ``names`` (lower case)."""
+    """The head from ``begin``, where a line begins, up to the empty line, without the fields called ``names`` (lower case)."""
     if len(names) == 1:
         # hot: mostly one line has to go, Connection or traceparent.
         (name,) = names
         needle = b"\n" + name + b":"
-        at = low.find(needle, begin - 1) + 1
+        at = low.find(needle) + 1
         end = low.find(b"\n", at)
         if low.find(needle, end) < 0:
             return raw[begin:at] + raw[end + 1 : -2]
@@ -91,7 +91,7 @@ def without(raw: bytes, low: bytes, begin: int, names: Collection[bytes]) -> byt
     spans = []
     for name in names:
         needle = b"\n" + name + b":"
-        at = low.find(needle, begin - 1)
+        at = low.find(needle)
         while at >= 0:
             end = low.find(b"\n", at + 1)
             spans.append((at + 1, end + 1))
