@@ -40,6 +40,8 @@ from sidecar.resilience.retry import Retry
 from sidecar.routing.match import Match
 from sidecar.routing.plan import Direction, RoutePlan, Service, compile_plan
 from sidecar.routing.table import Route, Table
+from sidecar.telemetry.export.install import open_access_log
+from sidecar.telemetry.export.writer import Writer
 from sidecar.telemetry.stats import Stats
 from sidecar.telemetry.trace import Settings as TraceSettings
 from sidecar.telemetry.trace import Tracer
@@ -70,8 +72,9 @@ class Sidecar:
         clock: Clock,
         random: Random,
         dialer: Dialer | None = None,
+        writer: Writer | None = None,
     ) -> None:
-        """``dialer`` makes the connections to endpoints; the tests bring their own."""
+        """``dialer`` makes the connections to endpoints; the tests bring their own. ``writer``: where access is logged."""
         self.config = config
         self._clock = clock
         self._random = random
@@ -82,6 +85,8 @@ class Sidecar:
         self._tracer = Tracer(TraceSettings(config.trace.sample), random)
         self._sockets = SocketDialer(loop)
         self._pools = Pools(wheel, clock, config.limits, dialer or self._sockets)
+        self._writer = writer
+        self._access_log = open_access_log(config.access_log, random, writer) if writer is not None else None
         self._identity = b"%016x" % random.getrandbits(64)
         self._registries: dict[str, StaticRegistry] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -250,6 +255,7 @@ class Sidecar:
             trusted,
             self._new_request_id,
         )
+        self.listeners[name].access_log = scope.access_log = self._access_log
 
     def _add_probes(self, wheel: Wheel) -> None:
         probes = self._probes()
@@ -287,6 +293,7 @@ class Sidecar:
                 services=self._all_services,
                 connections=self._connections,
                 reload_successful=lambda: True,
+                log_lines_dropped=self._writer.dropped if self._writer is not None else tuple,
             ),
             {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": self._seen},
             {"drain": lambda: (not self.draining, "draining" if self.draining else "not draining")},

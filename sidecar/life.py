@@ -16,7 +16,6 @@ import gc
 import logging
 import resource
 import signal
-import sys
 
 import uvloop
 
@@ -24,6 +23,8 @@ from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config
 from sidecar.proxy.listener import Listener
+from sidecar.telemetry.export.install import install, new_writer
+from sidecar.telemetry.export.writer import Writer
 
 QUIET_SECONDS = 1.0
 """How long nothing may have begun for outbound to count as idle."""
@@ -36,10 +37,13 @@ log = logging.getLogger("sidecar")
 
 def run(config: Config) -> int:
     """Runs a sidecar until a signal ends it; the exit status."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    clock = Clock()
+    writer = new_writer(clock)
+    install(config.log, clock, writer)
+    writer.start()
     _raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_live(config))
+        return runner.run(_live(config, clock, writer))
 
 
 def _raise_descriptor_limit() -> None:
@@ -48,9 +52,8 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _live(config: Config) -> int:
+async def _live(config: Config, clock: Clock, writer: Writer) -> int:
     loop = asyncio.get_running_loop()
-    clock = Clock()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
@@ -58,7 +61,7 @@ async def _live(config: Config) -> int:
     loop.add_signal_handler(
         signal.SIGHUP, log.warning, "SIGHUP: a configuration is read at the start only; restart to change it"
     )
-    sidecar = Sidecar(config, loop, clock, Random())
+    sidecar = Sidecar(config, loop, clock, Random(), writer=writer)
     try:
         await sidecar.start()
     except OSError as error:

@@ -63,6 +63,8 @@ class Sources:
     """Side (downstream or upstream), direction, and how many there are."""
     reload_successful: Callable[[], bool]
     """Whether the configuration that was read last is the one that runs."""
+    log_lines_dropped: Callable[[], Iterable[tuple[str, int]]] = tuple
+    """Each log that is written, and how many of its lines have been lost."""
 
 
 def exposition(sources: Sources) -> Iterator[bytes]:
@@ -86,6 +88,7 @@ def exposition(sources: Sources) -> Iterator[bytes]:
     yield from _pieces(_endpoints(called))
     yield from _pieces(_connections(sources.connections()))
     yield from _pieces((_reload(sources.reload_successful()),))
+    yield from _pieces(_log_lines_dropped(sources.log_lines_dropped()))
     for family in PROCESS_COLLECTOR.collect():
         yield from _pieces((family,))
 
@@ -251,3 +254,14 @@ def _reload(successful: bool) -> Metric:
         "1 if the configuration that was read last is the one that runs, 0 if it was refused.",
         value=float(successful),
     )
+
+
+def _log_lines_dropped(counts: Iterable[tuple[str, int]]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "sidecar_log_lines_dropped_total",
+        "Lines that were lost because nobody read them in time, or at all.",
+        labels=("log",),
+    )
+    for log, count in counts:
+        family.add_metric((log,), count)
+        yield family

@@ -25,7 +25,7 @@ from __future__ import annotations
 from math import inf
 
 from sidecar.errors import Failure
-from sidecar.exchange import again, blame, filtering, waiting
+from sidecar.exchange import again, blame, filtering, recording, waiting
 from sidecar.exchange.again import REPLAY_BYTES
 from sidecar.exchange.labels import Labels
 from sidecar.exchange.replies import error_reply, unrouted
@@ -381,7 +381,7 @@ class Exchange:
         """No plan, no policy: answered and counted apart."""
         self.state = FINISHED
         scope = self.scope
-        scope.unrouted.record(self.head.method, failure.status, failure.reason, scope.clock.now() - self.started)
+        recording.refused(self, failure)
         detail = unrouted(failure, self.head)
         self.downstream.reply(error_reply(failure, detail, scope.source, self.labels.request_id, scope.clock.wall()))
 
@@ -396,3 +396,5 @@ class Exchange:
         plan = self.plan
         plan.service.limits.in_flight -= 1
         plan.stats.record(self.head.method, status, reason, now - self.started)
+        if self.scope.access_log is not None:
+            recording.logged(self, self.scope.access_log, plan.stats, status, reason, now)

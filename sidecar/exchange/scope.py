@@ -9,6 +9,7 @@ from sidecar.errors import Failure
 from sidecar.exchange.seams import Pool
 from sidecar.http.h1.request import RequestHead
 from sidecar.routing.plan import RoutePlan
+from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.stats import Stats
 from sidecar.telemetry.trace import Tracer
 
@@ -16,7 +17,7 @@ from sidecar.telemetry.trace import Tracer
 class Scope:
     """What all exchanges of one listener share. ``source`` is what its replies call themselves."""
 
-    __slots__ = ("clock", "pool", "route", "source", "tracer", "unrouted")
+    __slots__ = ("access_log", "clock", "pool", "route", "source", "tracer", "unrouted")
 
     def __init__(
         self,
@@ -35,3 +36,5 @@ class Scope:
         self.unrouted = unrouted
         """Counts what never got a plan."""
         self.source = source
+        self.access_log: AccessLog | None = None
+        """A reload replaces it, also for exchanges that run."""

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 
 from sidecar.clock import Clock
 from sidecar.errors import Failure
+from sidecar.exchange.recording import unread
 from sidecar.exchange.replies import error_reply
 from sidecar.exchange.seams import Answering
 from sidecar.http.h1.request import RequestHead
 from sidecar.http.head import Refused, Settings
 from sidecar.http.reply import Reply
 from sidecar.proxy.downstream import IDLE, LINGERING, DownstreamConnection
+from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.stats import Stats
 from sidecar.timing.wheel import Wheel
 
@@ -33,8 +35,8 @@ class Listener:
     client was; ``None`` trusts all of them (the local application)."""
 
     __slots__ = (
-        "_max_connections", "_new_request_id", "_server", "_source", "_trusted", "accepting", "address", "begin",
-        "clock", "closing", "connections", "limits", "name", "unrouted", "wheel",
+        "_max_connections", "_new_request_id", "_server", "_source", "_trusted", "accepting", "access_log", "address",
+        "begin", "clock", "closing", "connections", "limits", "name", "unrouted", "wheel",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +58,8 @@ class Listener:
         self.clock = clock
         self.limits = limits
         self.unrouted = unrouted
+        self.access_log: AccessLog | None = None
+        """Its scope's; for what is refused before there is an exchange."""
         self.connections: set[DownstreamConnection] = set()
         self.closing = False
         """From here on every response is its connection's last."""
@@ -100,13 +104,16 @@ class Listener:
     def closed(self, connection: DownstreamConnection) -> None:
         self.connections.discard(connection)
 
-    def refusal(self, refused: Refused) -> Reply:
-        """The answer to what could not be read as a request, counted as one all the same."""
+    def refusal(self, refused: Refused, peer: str) -> Reply:
+        """The answer to what could not be read as a request, counted and logged as one all the same."""
         failure = refused.failure
-        self.unrouted.record(b"", failure.status, failure.reason, 0.0)
-        retry_after = 1.0 if failure is Failure.OVERLOADED else None
+        request_id = self._new_request_id()
         wall = self.clock.wall()
-        return error_reply(failure, refused.detail, self._source, self._new_request_id(), wall, retry_after)
+        self.unrouted.record(b"", failure.status, failure.reason, 0.0)
+        if self.access_log is not None and self.access_log.wants(failure.status, failure.reason):
+            self.access_log.record(unread(wall, self.unrouted, failure, request_id, peer))
+        retry_after = 1.0 if failure is Failure.OVERLOADED else None
+        return error_reply(failure, refused.detail, self._source, request_id, wall, retry_after)
 
     def close_idle(self) -> None:
         """Closes the connections on which nobody is owed an answer."""
