@@ -6,6 +6,7 @@ decoding, escaping and formatting, is done by whoever empties the queue.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
@@ -18,6 +19,8 @@ from sidecar.telemetry.stats import Stats
 
 PATH_BYTES: Final = 2048
 """How much of a path is written; a longer one ends in an ellipsis."""
+PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
+"""What needs no quotes in text: visible ASCII without quotes, equals signs and backslashes."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -123,16 +126,13 @@ def as_json(entry: Entry) -> bytes:
 
 def as_text(entry: Entry) -> bytes:
     """``name=value`` pairs (logfmt) in the same order; what is empty is left out, what could be misread is quoted."""
-    line = _line(entry)
-    pairs = ((name, getattr(line, name)) for name in _Line.__struct_fields__)
-    return (" ".join(f"{name}={_value(value)}" for name, value in pairs if value != "") + "\n").encode()
+    values = zip(_Line.__struct_fields__, map(str, msgspec.structs.astuple(_line(entry))), strict=True)
+    pairs = [f"{name}={value if PLAIN.fullmatch(value) else _quoted(value)}" for name, value in values if value]
+    return " ".join(pairs).encode() + b"\n"
 
 
-def _value(value: str | float) -> str:
-    text = printable(str(value))
-    if " " in text or '"' in text or "=" in text or "\\" in text:
-        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return text
+def _quoted(value: str) -> str:
+    return '"' + printable(value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 FORMATS: Final = {"json": as_json, "text": as_text}

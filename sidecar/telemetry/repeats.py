@@ -65,7 +65,7 @@ class Repeats:
 
     def ended(self, now: float) -> Iterator[Seen]:
         """Forgets windows that are over; gives those in which something was not written."""
-        while self.next_end() <= now:
+        while self._seen and self.next_end() <= now:
             seen = self._seen.pop(next(iter(self._seen)))
             if seen.more:
                 yield seen
