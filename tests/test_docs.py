@@ -139,6 +139,7 @@ def families() -> list[Metric]:
         services=lambda: [("outbound", service)],
         connections=lambda: [("upstream", "outbound", 1)],
         reload_successful=lambda: True,
+        log_lines_dropped=lambda: [("access", 1)],
     )
     return list(text_string_to_metric_families(b"".join(exposition(sources)).decode()))
 

@@ -313,7 +313,7 @@ def test_lines_that_nobody_reads_are_lost_and_the_reader_is_told_how_many(logs: 
     lines = written_in_pieces(logs)
     assert [line.rpartition(" ")[2] for line in lines[:800]] == [str(number) for number in range(800)]
     assert len(lines) == 800 + PROCESS_LINES + 300 - lost + 1
-    assert lines[-1].endswith(f"{lost} lines of the process log are lost: they came faster than they were read")
+    assert lines[-1].endswith(f"{lost} lines of the process log are lost: nobody read them in time")
 
 
 def test_what_is_lost_of_the_access_log_is_told_in_the_process_log(logs: Logging) -> None:

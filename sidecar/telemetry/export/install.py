@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from math import inf
@@ -25,7 +26,11 @@ KEY_CHARACTERS: Final = 256
 
 def new_writer(clock: Clock) -> Writer:
     """Writes to standard error and standard output, if the process was started with them."""
-    # A descriptor that was closed at the start belongs to whoever opened something since.
+    # Those that it was started without get the null device: no socket must have their numbers. Libraries may write to
+    # them all the same, and libuv takes it for a bug and aborts when it is to close one.
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
     return Writer(clock, 2 if sys.__stderr__ is not None else -1, 1 if sys.__stdout__ is not None else -1)
 
 

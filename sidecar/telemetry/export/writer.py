@@ -253,7 +253,7 @@ class Writer:
         for output in (self.access, self.process):
             lost = output.loss(now)
             if lost:
-                text = f"{lost} lines of the {output.name} log are lost: they came faster than they were read"
+                text = f"{lost} lines of the {output.name} log are lost: nobody read them in time"
                 self.process.insist(log.Record(self._clock.wall(), "warning", "sidecar.log", text))
         self.process.drain(self._rest)
         return min(next_at, self.access.tell_at, self.process.tell_at)
