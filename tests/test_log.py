@@ -252,6 +252,17 @@ def test_a_storm_gets_its_summary_in_time_from_the_next_message_too(logs: Loggin
     assert message.endswith("again")
 
 
+def test_a_reload_forgets_no_count(logs: Logging) -> None:
+    """What was counted before it is summed up after it."""
+    for _ in range(FIRST + 3):
+        logs.log.error("again")
+    logs.written()
+    logs.install(level="warning", format="json")
+    logs.time.now += 10
+    (record,) = logs.objects()
+    assert record["repeated"] == 3
+
+
 def test_different_messages_do_not_hide_each_other(logs: Logging) -> None:
     """By logger, level and text, and by the kind of exception: two bugs that are met in one place are two."""
     for _ in range(FIRST + 1):
@@ -403,6 +414,20 @@ def test_a_non_blocking_descriptor_is_waited_for_like_any_other(logs: Logging) -
     os.set_blocking(logs.process.writer, False)
     fill(logs, 200)
     assert len(written_in_pieces(logs)) == 200
+
+
+def test_room_that_somebody_else_has_taken_first_is_waited_for(logs: Logging, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others write to the same pipe: between asking for room and writing it may be gone."""
+
+    def full(fd: int, data: bytes) -> int:
+        raise BlockingIOError
+
+    logs.log.info("patient")
+    with monkeypatch.context() as context:
+        context.setattr(os, "write", full)
+        assert logs.written() == []
+    assert logs.written()[0].endswith("patient")
+    assert dict(logs.writer.dropped())["process"] == 0
 
 
 def test_a_line_that_cannot_be_made_costs_only_itself(logs: Logging) -> None:
