@@ -32,6 +32,8 @@ from sidecar.proxy.downstream import DownstreamConnection
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.loop_timer import LoopTimer
 from sidecar.proxy.pool import Dialer, Pools
+from sidecar.telemetry.export.install import open_access_log
+from sidecar.telemetry.export.writer import Writer
 from sidecar.telemetry.stats import Stats
 from sidecar.telemetry.trace import Settings as TraceSettings
 from sidecar.telemetry.trace import Tracer
@@ -59,14 +61,16 @@ class Sidecar:
         clock: Clock,
         random: Random,
         dialer: Dialer | None = None,
+        writer: Writer | None = None,
     ) -> None:
-        """``dialer`` makes the connections to endpoints; the tests bring their own."""
+        """``dialer`` makes the connections to endpoints; the tests bring their own. ``writer``: where access is logged."""
         self.draining = False
         self.reload_successful = True
         """Whether the configuration that was read last is the one that runs."""
         self._loop = loop
         self._clock = clock
         self._random = random
+        self._writer = writer
         self._identity = b"%016x" % random.getrandbits(64)
         self.wheel = Wheel()
         self._timer = LoopTimer(self.wheel, clock, loop)
@@ -119,15 +123,18 @@ class Sidecar:
         self._pools.limits = config.limits
         self.guards.follow(config.overload)
         self._tracer = Tracer(TraceSettings(config.trace.sample), self._random)
+        writer = self._writer
+        access_log = open_access_log(config.access_log, self._random, writer) if writer is not None else None
         for name, scope in self._scopes.items():
             if name in assembly.tables:
-                scope.follow(assembly.tables[name].find, self._tracer, assembly.source(name))
+                scope.follow(assembly.tables[name].find, self._tracer, assembly.source(name), access_log)
         for name, listener in self.listeners.items():
             if name in self._handlers:
                 listener.follow(assembly.source(name), config.limits, OWN_CONNECTIONS, OWN_SHARE, ())
             else:
                 # The callers of outbound are one: the application.
                 inbound = name == "inbound"
+                listener.access_log = access_log
                 share, trusted = (config.inbound.share_per_address, config.inbound.trusted) if inbound else (1.0, None)
                 listener.follow(assembly.source(name), config.limits, self._max_connections(config), share, trusted)
         self._follow_registries(config)
@@ -195,6 +202,7 @@ class Sidecar:
                 reload_successful=lambda: self.reload_successful,
                 memory=self.guards.memory,
                 lag=lambda: self.guards.lag,
+                log_lines_dropped=self._writer.dropped if self._writer is not None else tuple,
             ),
             {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": self._seen},
             {"drain": lambda: (not self.draining, "draining" if self.draining else "not draining")},

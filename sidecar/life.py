@@ -16,8 +16,8 @@ import gc
 import logging
 import resource
 import signal
-import sys
 from collections.abc import Callable
+from functools import partial
 
 import uvloop
 
@@ -26,6 +26,8 @@ from sidecar.clock import Clock, Random
 from sidecar.config.load import Loaded
 from sidecar.proxy.listener import LAST_REQUEST_SECONDS, Listener
 from sidecar.reload import Reloader
+from sidecar.telemetry.export.install import install, new_writer
+from sidecar.telemetry.export.writer import Writer
 
 QUIET_SECONDS = 1.0
 """How long nothing may have begun for outbound to count as idle."""
@@ -36,10 +38,13 @@ log = logging.getLogger("sidecar")
 
 def run(loaded: Loaded, read: Callable[[], Loaded], path: str | None) -> int:
     """Runs a sidecar until a signal ends it; the exit status."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    clock = Clock()
+    writer = new_writer(clock)
+    install(loaded.config.log, clock, writer)
+    writer.start()
     _raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_live(loaded, read, path))
+        return runner.run(_live(loaded, read, path, clock, writer))
 
 
 def _raise_descriptor_limit() -> None:
@@ -48,14 +53,13 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _live(loaded: Loaded, read: Callable[[], Loaded], path: str | None) -> int:
+async def _live(loaded: Loaded, read: Callable[[], Loaded], path: str | None, clock: Clock, writer: Writer) -> int:
     config = loaded.config
     loop = asyncio.get_running_loop()
-    clock = Clock()
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    sidecar = Sidecar(config, loop, clock, Random())
+    sidecar = Sidecar(config, loop, clock, Random(), writer=writer)
     try:
         await sidecar.start()
     except OSError as error:
@@ -65,7 +69,7 @@ async def _live(loaded: Loaded, read: Callable[[], Loaded], path: str | None) ->
         await sidecar.close()
         return 1
     _say_where(sidecar)
-    reloader = Reloader(sidecar, loaded, read)
+    reloader = Reloader(sidecar, loaded, read, partial(install, clock=clock, writer=writer))
     loop.add_signal_handler(signal.SIGHUP, reloader.request, "SIGHUP")
     watching = [loop.create_task(reloader.watch(path))] if path is not None else []
     # What has been made until now lives as long as the process: the collector need not look at it again.

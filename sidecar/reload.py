@@ -16,6 +16,7 @@ from typing import Final
 from sidecar.app import Sidecar
 from sidecar.config.load import ConfigError, Loaded
 from sidecar.config.watch import Watch
+from sidecar.telemetry.log import Settings as LogSettings
 
 LOOK_SECONDS: Final = 1.0
 """How often the file is looked at; a change is read with the second look that sees it at rest."""
@@ -29,14 +30,22 @@ log = logging.getLogger("sidecar.reload")
 
 
 class Reloader:
-    """``read`` reads the configuration anew (``ConfigError``); ``loaded`` is the one that runs."""
+    """``read`` reads the configuration anew (``ConfigError``), ``log_by`` changes how the process logs; ``loaded`` is the
+    configuration that runs."""
 
-    def __init__(self, sidecar: Sidecar, loaded: Loaded, read: Callable[[], Loaded]) -> None:
+    def __init__(
+        self,
+        sidecar: Sidecar,
+        loaded: Loaded,
+        read: Callable[[], Loaded],
+        log_by: Callable[[LogSettings], None],
+    ) -> None:
         self.loaded = loaded
         self.problems: Sequence[str] = ()
         """Why the configuration that was read last does not run; empty if it does."""
         self._sidecar = sidecar
         self._read = read
+        self._log_by = log_by
         self._asked: list[tuple[str, Done]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -82,6 +91,7 @@ class Reloader:
         except OSError as error:
             problems = [f"cannot listen: {error.strerror or error}"]
         else:
+            self._log_by(loaded.config.log)
             self._tell(cause, await asyncio.to_thread(_changes, self.loaded, loaded))
             self.loaded = loaded
             return ()

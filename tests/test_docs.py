@@ -142,6 +142,7 @@ def families() -> list[Metric]:
         reload_successful=lambda: True,
         memory=lambda: (0.5, "calm"),
         lag=Lag,
+        log_lines_dropped=lambda: [("access", 1)],
     )
     return list(text_string_to_metric_families(b"".join(exposition(sources)).decode()))
 

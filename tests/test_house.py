@@ -27,6 +27,7 @@ LEVELS = {
     "sidecar.proxy": 5,
     "sidecar.discovery": 5,
     "sidecar.overload": 5,
+    "sidecar.telemetry.export": 5,
     "sidecar.exchange": 4,
     "sidecar.routing": 3,
     "sidecar.filters": 2,

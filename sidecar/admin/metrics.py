@@ -69,6 +69,8 @@ class Sources:
     """How much of the memory that can be had is in use, and the name of the step that is taken against it."""
     lag: Callable[[], Lag]
     """How late the event loop has been."""
+    log_lines_dropped: Callable[[], Iterable[tuple[str, int]]] = tuple
+    """Each log that is written, and how many of its lines have been lost."""
 
 
 def exposition(sources: Sources) -> Iterator[bytes]:
@@ -94,6 +96,7 @@ def exposition(sources: Sources) -> Iterator[bytes]:
     yield from _pieces((_reload(sources.reload_successful()),))
     yield from _pieces((_memory(sources.memory()[0]),))
     yield from _pieces((_loop_lag(sources.lag()),))
+    yield from _pieces(_log_lines_dropped(sources.log_lines_dropped()))
     for family in PROCESS_COLLECTOR.collect():
         yield from _pieces((family,))
 
@@ -276,3 +279,14 @@ def _loop_lag(lag: Lag) -> Metric:
     bounds = (*map(str, LAG_BOUNDS), "+Inf")
     family.add_metric((), list(zip(bounds, accumulate(lag.buckets), strict=True)), lag.seconds)
     return family
+
+
+def _log_lines_dropped(counts: Iterable[tuple[str, int]]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "sidecar_log_lines_dropped_total",
+        "Lines that were lost because nobody read them in time, or at all.",
+        labels=("log",),
+    )
+    for log, count in counts:
+        family.add_metric((log,), count)
+        yield family

@@ -25,7 +25,7 @@ from __future__ import annotations
 from math import inf
 
 from sidecar.errors import Failure
-from sidecar.exchange import again, blame, filtering, waiting
+from sidecar.exchange import again, blame, filtering, recording, waiting
 from sidecar.exchange.again import REPLAY_BYTES
 from sidecar.exchange.labels import Labels, read_labels
 from sidecar.exchange.replies import error_reply, refuse
@@ -392,3 +392,5 @@ class Exchange:
         plan = self.plan
         plan.service.limits.in_flight -= 1
         plan.stats.record(self.head.method, status, reason, now - self.started)
+        if self.scope.access_log is not None:
+            recording.logged(self, self.scope.access_log, plan.stats, status, reason, now)

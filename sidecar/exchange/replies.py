@@ -7,6 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure, document
+from sidecar.exchange import recording
 from sidecar.http.reply import Reply
 from sidecar.resilience.breaker import OPEN
 from sidecar.routing.plan import Service
@@ -65,6 +66,6 @@ def refuse(exchange: Exchange, failure: Failure) -> None:
         detail = "the memory of this sidecar is nearly used up; it takes requests again when less is in use"
     else:
         detail = f"no service and no route is named by the host {head.host!r}"
-    scope.unrouted.record(head.method, failure.status, failure.reason, scope.clock.now() - exchange.started)
+    recording.refused(exchange, failure)
     reply = error_reply(failure, detail, scope.source, exchange.labels.request_id, scope.clock.wall())
     exchange.downstream.reply(reply)

@@ -9,6 +9,7 @@ from sidecar.errors import Failure
 from sidecar.exchange.seams import Pool
 from sidecar.http.h1.request import RequestHead
 from sidecar.routing.plan import RoutePlan
+from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.stats import Stats
 from sidecar.telemetry.trace import Tracer
 
@@ -16,7 +17,7 @@ from sidecar.telemetry.trace import Tracer
 class Scope:
     """What all exchanges of one listener share."""
 
-    __slots__ = ("_table", "clock", "pool", "refusing", "route", "source", "tracer", "unrouted")
+    __slots__ = ("_table", "access_log", "clock", "pool", "refusing", "route", "source", "tracer", "unrouted")
 
     route: Callable[[RequestHead], RoutePlan | Failure]
     """The routing table's answer, or why no request is taken. A reload replaces it; running exchanges keep their plan."""
@@ -24,6 +25,8 @@ class Scope:
     tracer: Tracer
     source: str
     """What replies to requests without a plan call themselves."""
+    access_log: AccessLog | None
+    """Also for exchanges that run."""
 
     def __init__(self, pool: Pool, clock: Clock, unrouted: Stats) -> None:
         self.pool = pool
@@ -32,11 +35,18 @@ class Scope:
         """Counts what never got a plan."""
         self.refusing: Failure | None = None
 
-    def follow(self, route: Callable[[RequestHead], RoutePlan | Failure], tracer: Tracer, source: str) -> None:
+    def follow(
+        self,
+        route: Callable[[RequestHead], RoutePlan | Failure],
+        tracer: Tracer,
+        source: str,
+        access_log: AccessLog | None = None,
+    ) -> None:
         """Go by these from the next exchange on."""
         self._table = route
         self.tracer = tracer
         self.source = source
+        self.access_log = access_log
         self.refuse(self.refusing)
 
     def refuse(self, failure: Failure | None) -> None:

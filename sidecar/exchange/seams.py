@@ -25,6 +25,11 @@ class Downstream(Protocol):
     """Whether the peer may say who the client was."""
 
     @property
+    def peer(self) -> str:
+        """Its IP address, also when it has left."""
+        ...
+
+    @property
     def timer(self) -> Timer:
         """Calls the exchange's ``on_timer`` while that has not finished."""
         ...

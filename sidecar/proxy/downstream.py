@@ -194,7 +194,7 @@ class DownstreamConnection(Flow):
             self._close(abort=True)
         else:
             self._request = None
-            self.reply(self._listener.refusal(refused))
+            self.reply(self._listener.refusal(refused, self.peer))
 
     # Responses
 

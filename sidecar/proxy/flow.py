@@ -53,6 +53,12 @@ class Flow(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
+    @property
+    def peer(self) -> str:
+        """The peer's IP address, also when it has left; empty if it has none."""
+        address = self._transport.get_extra_info("peername")
+        return address[0] if address else ""
+
     def unsent(self) -> int:
         return self._transport.get_write_buffer_size()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from sidecar.clock import Clock
 from sidecar.errors import Failure
+from sidecar.exchange.recording import unread
 from sidecar.exchange.replies import error_reply
 from sidecar.exchange.seams import Answering
 from sidecar.http.h1.request import RequestHead
@@ -19,6 +20,7 @@ from sidecar.http.head import Refused, Settings
 from sidecar.http.reply import Reply
 from sidecar.proxy.downstream import DownstreamConnection
 from sidecar.proxy.states import IDLE, LINGERING
+from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.stats import Stats
 from sidecar.timing.wheel import Wheel
 
@@ -41,7 +43,8 @@ class Listener:
 
     __slots__ = (
         "_by_address", "_ending", "_max_connections", "_max_per_address", "_new_request_id", "_server", "_source",
-        "_trusted", "accepting", "address", "begin", "clock", "closing", "connections", "limits", "name", "unrouted", "wheel",
+        "_trusted", "accepting", "access_log", "address", "begin", "clock", "closing", "connections", "limits", "name",
+        "unrouted", "wheel",
     )  # fmt: skip
 
     limits: Settings
@@ -64,6 +67,8 @@ class Listener:
         self.wheel = wheel
         self.clock = clock
         self.unrouted = unrouted
+        self.access_log: AccessLog | None = None
+        """Its scope's; for what is refused before there is an exchange."""
         self.connections: dict[DownstreamConnection, str] = {}
         """And the address that each came from."""
         self._by_address: dict[str, int] = {}
@@ -151,13 +156,16 @@ class Listener:
         if not here:
             del self._by_address[address]
 
-    def refusal(self, refused: Refused) -> Reply:
-        """The answer to what could not be read as a request, counted as one all the same."""
+    def refusal(self, refused: Refused, peer: str) -> Reply:
+        """The answer to what could not be read as a request, counted and logged as one all the same."""
         failure = refused.failure
-        self.unrouted.record(b"", failure.status, failure.reason, 0.0)
-        retry_after = 1.0 if failure is Failure.OVERLOADED else None
+        request_id = self._new_request_id()
         wall = self.clock.wall()
-        return error_reply(failure, refused.detail, self._source, self._new_request_id(), wall, retry_after)
+        self.unrouted.record(b"", failure.status, failure.reason, 0.0)
+        if self.access_log is not None and self.access_log.wants(failure.status, failure.reason):
+            self.access_log.record(unread(wall, self.unrouted, failure, request_id, peer))
+        retry_after = 1.0 if failure is Failure.OVERLOADED else None
+        return error_reply(failure, refused.detail, self._source, request_id, wall, retry_after)
 
     def end(self) -> None:
         """From here on every response is its connection's last."""

@@ -62,14 +62,25 @@ class Sidecar:
     """``python -m sidecar run`` with a configuration; started when entered, killed when left.
 
     ``listen`` says which listeners there are besides outbound and probes, which take free ports by themselves.
-    ``open_files`` is the hard limit on file descriptors.
+    ``open_files`` is the hard limit on file descriptors, ``stdout`` the descriptor that it gets, and ``redirect`` what a
+    shell does to its descriptors before (``"2>&-"``; without standard error the ports must be given).
     """
 
-    def __init__(self, toml: str, app: str | None = None, open_files: int | None = None, **listen: str) -> None:
+    def __init__(
+        self,
+        toml: str,
+        app: str | None = None,
+        open_files: int | None = None,
+        stdout: int | None = None,
+        redirect: str = "",
+        **listen: str,
+    ) -> None:
         self._toml = toml
         self._listen = LISTEN | ({"inbound": "127.0.0.1:0"} if app is not None else {}) | listen
         self._app = app
         self._open_files = open_files
+        self._stdout = stdout
+        self._redirect = redirect
         self._log: IO[bytes] = tempfile.TemporaryFile()
         self._process: subprocess.Popen[bytes] | None = None
         self.ports: dict[str, int] = {}
@@ -94,7 +105,11 @@ class Sidecar:
         command = [sys.executable, "-m", "sidecar", "run", "--config", file.name]
         if self._open_files is not None:
             command = ["sh", "-c", f'ulimit -n {self._open_files}; exec "$@"', "sh", *command]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=self._log, cwd=ROOT)
+        if self._redirect:
+            command = ["sh", "-c", f'exec "$@" {self._redirect}', "sh", *command]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._log, cwd=ROOT
+        )
 
     def _text(self) -> str:
         head = f'[service]\nname = "shop"\n{f"app = {self._app!r}" if self._app else ""}\n[listen]\n'

@@ -30,6 +30,7 @@ from sidecar.model import Dial, Endpoint
 from sidecar.proxy.downstream import DownstreamConnection
 from sidecar.proxy.pool import EndpointPool
 from sidecar.proxy.upstream import UpstreamConnection
+from sidecar.telemetry.export.writer import Writer
 
 LISTEN = """
 [service]
@@ -196,7 +197,7 @@ class Peer:
 class World:
     """A sidecar, its peers and its time. Lost connections are told at the next ``settle`` or ``pass_time``."""
 
-    def __init__(self, toml: str = ONE_ENDPOINT, seed: int = 1) -> None:
+    def __init__(self, toml: str = ONE_ENDPOINT, seed: int = 1, writer: Writer | None = None) -> None:
         self.time = Now()
         self.loop = LoopDouble()
         self.dialing: list[tuple[EndpointPool, Endpoint]] = []
@@ -204,7 +205,7 @@ class World:
         self.peers: list[Peer] = []
         clock = Clock(self.time.monotonic, self.time.wall)
         loop = cast(asyncio.AbstractEventLoop, self.loop)
-        self.sidecar = Sidecar(configuration(toml), loop, clock, Random(seed), self)
+        self.sidecar = Sidecar(configuration(toml), loop, clock, Random(seed), self, writer)
 
     def reload(self, toml: str) -> None:
         """Goes by another configuration, with the same listeners."""
