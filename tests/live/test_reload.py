@@ -112,7 +112,8 @@ def test_a_bad_configuration_changes_nothing_and_is_seen_in_log_and_metric() -> 
         sidecar.write(BAD)
         sidecar.signal(signal.SIGHUP)
         until(lambda: sidecar.metric("sidecar_config_last_reload_successful") == 0, "the metric falls")
-        assert "services.orders.endpoints: expected an array, not 7" in sidecar.log()
+        told = "services.orders.endpoints: expected an array, not 7"
+        until(lambda: told in sidecar.log(), "the log says what is wrong")
         with Client(sidecar.ports["outbound"]) as client:
             assert client.get("orders").status == 200
         sidecar.write(text(1))
@@ -193,7 +194,7 @@ def test_an_address_that_is_taken_leaves_the_old_configuration_running() -> None
         sidecar.move("outbound", f"127.0.0.1:{taken}")
         sidecar.signal(signal.SIGHUP)
         until(lambda: sidecar.metric("sidecar_config_last_reload_successful") == 0, "the reload is refused")
-        assert "cannot listen" in sidecar.log() and str(taken) in sidecar.log()
+        until(lambda: "cannot listen" in sidecar.log() and str(taken) in sidecar.log(), "the log says why")
         with Client(sidecar.ports["outbound"]) as client:
             assert client.get("orders").status == 200
 
