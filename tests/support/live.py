@@ -32,9 +32,9 @@ from typing import IO, Self, cast
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 10.0
 """Seconds after which something that should have happened is taken for broken."""
-BANNER = re.compile(r"sidecar: \S+: (inbound|outbound|probes) on 127\.0\.0\.1:(\d+)")
+BANNER = re.compile(r"sidecar: \S+: (inbound|outbound|probes|admin) on 127\.0\.0\.1:(\d+)")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-LISTEN = {"inbound": "none", "outbound": "127.0.0.1:0", "probes": "127.0.0.1:0"}
+LISTEN = {"inbound": "none", "outbound": "127.0.0.1:0", "probes": "127.0.0.1:0", "admin": "127.0.0.1:0"}
 
 
 def until(happened: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
@@ -61,7 +61,7 @@ def services(**endpoints: str) -> str:
 class Sidecar:
     """``python -m sidecar run`` with a configuration; started when entered, killed when left.
 
-    ``listen`` says which listeners there are besides outbound and probes, which take free ports by themselves.
+    ``listen`` says which listeners there are besides outbound, probes and admin, which take free ports by themselves.
     ``open_files`` is the hard limit on file descriptors.
     """
 

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from sidecar.admin.actions import Actions
 from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import load
@@ -188,7 +189,7 @@ class Peer:
 class World:
     """A sidecar, its peers and its time. Lost connections are told at the next ``settle`` or ``pass_time``."""
 
-    def __init__(self, toml: str = ONE_ENDPOINT, seed: int = 1) -> None:
+    def __init__(self, toml: str = ONE_ENDPOINT, seed: int = 1, actions: Actions | None = None) -> None:
         self.time = Now()
         self.loop = LoopDouble()
         self.dialing: list[tuple[EndpointPool, Endpoint]] = []
@@ -200,7 +201,7 @@ class World:
             config = load(file.name)
         clock = Clock(self.time.monotonic, self.time.wall)
         loop = cast(asyncio.AbstractEventLoop, self.loop)
-        self.sidecar = Sidecar(config, loop, clock, Random(seed), self)
+        self.sidecar = Sidecar(config, loop, clock, Random(seed), self, actions)
 
     def dial(self, pool: EndpointPool, endpoint: Endpoint, settings: Dial) -> None:
         self.dialing.append((pool, endpoint))
