@@ -202,6 +202,7 @@ class Sidecar:
     def _admin_handler(self) -> Handler:
         from sidecar.admin.api import About, Api  # A sidecar without the listener does without its memory.
         from sidecar.admin.resources import Snapshots
+        from sidecar.config.fingerprint import fingerprint
 
         snapshots = Snapshots(
             services=lambda: self.assembly.all_services(),
@@ -211,7 +212,9 @@ class Sidecar:
             matches=lambda: {route.name: route.match for route in self.config.routes},
             entries=lambda: self.entries(),
         )
-        about = About(self.config.service.name, sidecar.__version__, lambda: self.draining)
+        about = About(
+            self.config.service.name, sidecar.__version__, lambda: self.draining, lambda: fingerprint(self.config)
+        )
         return Api(
             about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
         ).handle

@@ -31,11 +31,13 @@ ENDPOINTS_PATH: Final = re.compile(re.escape(ENDPOINTS.path).encode().replace(rb
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Who answers: the service's name, our version, and whether it drains at the moment."""
+    """Who answers: the service's name and our version; and, as of now, whether it drains and what tells the configuration
+    that runs from others."""
 
     service: str
     version: str
     draining: Callable[[], bool]
+    fingerprint: Callable[[], str]
 
 
 class Api:
@@ -68,6 +70,7 @@ class Api:
         self._openapi: bytes | None = None
         self._collections: dict[str, Collection[Any]] = {
             "services": resources.services(snapshots, clock),
+            "all-endpoints": resources.endpoints(snapshots, clock),
             "breakers": resources.breakers(snapshots, clock),
             "routes": resources.routes(snapshots),
             "config": resources.settings(snapshots),
@@ -116,11 +119,10 @@ class Api:
     # What can be looked at
 
     def _show_endpoints(self, turn: Turn, name: str) -> None:
-        collection = resources.endpoints(self._snapshots, self._clock, name)
-        if collection is None:
-            turn.refuse(Failure.NO_ROUTE, f"there is no service {name!r}; GET {ROOT}/services lists them")
+        if any(service.name == name for _, service in resources.called(self._snapshots)):
+            turn.page(resources.endpoints(self._snapshots, self._clock, name))
         else:
-            turn.page(collection)
+            turn.refuse(Failure.NO_ROUTE, f"there is no service {name!r}; GET {ROOT}/services lists them")
 
     def _show_openapi(self, turn: Turn) -> None:
         if self._openapi is None:
@@ -141,6 +143,7 @@ class Api:
             process_id=os.getpid(),
             started_at=rfc3339(self._started_at),
             draining=about.draining(),
+            configuration=about.fingerprint(),
             resources=tuple(
                 documents.Served(method=one.method, path=one.path, summary=one.summary) for one in OPERATIONS
             ),

@@ -151,6 +151,8 @@ class SidecarAttributes(Document, frozen=True, kw_only=True):
     process_id: int
     started_at: str
     draining: bool
+    configuration: str
+    """A fingerprint of the configuration that runs: the same for the same one."""
     resources: tuple[Served, ...]
 
 

@@ -22,7 +22,7 @@ def failures(requests: Mapping[tuple[bytes, int, str], int]) -> int:
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
-    """Seconds within which ``share`` (0 to 1) of the durations lie; ``None`` if there are none.
+    """Seconds, to the microsecond, within which ``share`` (0 to 1) of the durations lie; ``None`` if there are none.
 
     ``counts`` are those of the histogram's buckets. Within a bucket durations are taken to be spread evenly, as
     Prometheus' ``histogram_quantile`` does; what lies beyond the last bound counts as that bound.
@@ -34,6 +34,6 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
     below = 0.0
     for lower, upper, count in zip((0.0, *BOUNDS), BOUNDS, counts, strict=False):
         if count and below + count >= rank:
-            return lower + (upper - lower) * (rank - below) / count
+            return round(lower + (upper - lower) * (rank - below) / count, 6)
         below += count
     return BOUNDS[-1]

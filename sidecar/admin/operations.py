@@ -49,6 +49,7 @@ OPERATIONS: Final = (
         "The endpoints of one service, with their breakers and connections.",
         Page[EndpointAttributes],
     ),
+    Operation("all-endpoints", "GET", f"{ROOT}/endpoints", "The endpoints of all services.", Page[EndpointAttributes]),
     Operation("breakers", "GET", f"{ROOT}/breakers", "The circuit breakers of all endpoints.", Page[BreakerAttributes]),
     Operation(
         "routes",

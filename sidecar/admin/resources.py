@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from math import inf
 from typing import Any, Final, Generic, TypeVar
 
@@ -98,11 +97,11 @@ def services(snapshots: Snapshots, clock: Clock) -> Collection[tuple[str, Servic
     return Collection("service", rows, fields, lambda row: f"{row[0]}/{row[1].name}", attributes)
 
 
-def endpoints(snapshots: Snapshots, clock: Clock, name: str) -> Collection[Place] | None:
-    """The addresses of the services of that name, of which there may be one in each direction; ``None``: there is none."""
-    named = [(direction, service) for direction, service in _called(snapshots) if service.name == name]
-    if not named:
-        return None
+def endpoints(snapshots: Snapshots, clock: Clock, name: str | None = None) -> Collection[Place]:
+    """The addresses of all services, or of those of that name, of which there may be one in each direction."""
+
+    def rows() -> tuple[int, Iterator[Place]]:
+        return _places(one for one in called(snapshots) if name is None or one[1].name == name)
 
     def attributes(row: Place) -> documents.Document:
         direction, service, endpoint = row
@@ -123,14 +122,14 @@ def endpoints(snapshots: Snapshots, clock: Clock, name: str) -> Collection[Place
             retry_after_seconds=round(max(0.0, endpoint.not_before - clock.now()), 3),
         )
 
-    return Collection("endpoint", partial(_places, named), ENDPOINT_FIELDS, _place_id, attributes)
+    return Collection("endpoint", rows, ENDPOINT_FIELDS, _place_id, attributes)
 
 
 def breakers(snapshots: Snapshots, clock: Clock) -> Collection[Place]:
     """Every endpoint that has a breaker, or gets one with its first call. They sort by state as it gets worse."""
 
     def rows() -> tuple[int, Iterator[Place]]:
-        return _places((direction, one) for direction, one in _called(snapshots) if _has_breaker(one))
+        return _places((direction, one) for direction, one in called(snapshots) if _has_breaker(one))
 
     def attributes(row: Place) -> documents.Document:
         direction, service, endpoint = row
@@ -221,7 +220,8 @@ _UNUSED: Final = Breaker(Settings())
 """What a breaker says that no call has needed yet."""
 
 
-def _called(snapshots: Snapshots) -> Iterator[tuple[str, Service]]:
+def called(snapshots: Snapshots) -> Iterator[tuple[str, Service]]:
+    """All services with their direction, those that are none of ours among them."""
     yield from snapshots.services()
     for service in snapshots.passing():
         yield Direction.PASSTHROUGH.value, service
@@ -248,6 +248,7 @@ def _state(row: Place) -> int:
 
 
 ENDPOINT_FIELDS: Final[dict[str, Key[Place]]] = {
+    "service": lambda row: row[1].name,
     "address": lambda row: row[2].label,
     "weight": lambda row: row[2].weight,
     "zone": lambda row: row[2].zone,

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
 
 import click
 
+from sidecar.cli.options import config_option
 from sidecar.config.load import ConfigError, Setting, load
 from sidecar.config.schema import Config
 
 EXIT_CONFIG = 78
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def config_option(required: bool) -> Callable[[Command], Command]:
-    """``--config FILE``, the same on every command; ``SIDECAR_CONFIG`` says it too."""
-    return click.option(
-        "--config",
-        "path",
-        metavar="FILE",
-        envvar="SIDECAR_CONFIG",
-        show_envvar=True,
-        required=required,
-        help="The configuration, a TOML file.",
-    )
 
 
 def load_or_exit(path: str | None, flags: Iterable[Setting] = ()) -> Config:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from sidecar.cli.config import config_option, load_or_exit
+from sidecar.cli.config import load_or_exit
+from sidecar.cli.options import config_option
 from sidecar.config.load import Setting
 
 _KEYS = {
@@ -13,6 +14,7 @@ _KEYS = {
     "inbound": "listen.inbound",
     "outbound": "listen.outbound",
     "probes": "listen.probes",
+    "admin": "listen.admin",
 }
 """What each flag sets; a flag is one more layer over file and environment."""
 
@@ -23,6 +25,7 @@ _KEYS = {
 @click.option("--app", metavar="HOST:PORT", help="Where the application listens.")
 @click.option("--inbound", metavar="A", help="The address that serves others on the application's behalf, or none.")
 @click.option("--outbound", metavar="A", help="The address that serves the local application, or none.")
+@click.option("--admin", metavar="A", help="The address of the admin API, or none.")
 @click.option("--probes", metavar="A", help="The address of /health/* and /metrics, or none.")
 def run(path: str | None, **flags: str | None) -> None:
     """Run the sidecar until it is told to stop.

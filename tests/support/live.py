@@ -62,14 +62,22 @@ class Sidecar:
     """``python -m sidecar run`` with a configuration; started when entered, killed when left.
 
     ``listen`` says which listeners there are besides outbound, probes and admin, which take free ports by themselves.
-    ``open_files`` is the hard limit on file descriptors.
+    ``open_files`` is the hard limit on file descriptors, ``module`` what is run in place of the package.
     """
 
-    def __init__(self, toml: str, app: str | None = None, open_files: int | None = None, **listen: str) -> None:
+    def __init__(
+        self,
+        toml: str = "",
+        app: str | None = None,
+        open_files: int | None = None,
+        module: str = "sidecar",
+        **listen: str,
+    ) -> None:
         self._toml = toml
         self._listen = LISTEN | ({"inbound": "127.0.0.1:0"} if app is not None else {}) | listen
         self._app = app
         self._open_files = open_files
+        self._module = module
         self._log: IO[bytes] = tempfile.TemporaryFile()
         self._process: subprocess.Popen[bytes] | None = None
         self.ports: dict[str, int] = {}
@@ -92,8 +100,8 @@ class Sidecar:
         head += "".join(f'{name} = "{address}"\n' for name, address in self._listen.items())
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
             file.write(head + self._toml)
-        self._config = Path(file.name)
-        command = [sys.executable, "-m", "sidecar", "run", "--config", file.name]
+        self.config = Path(file.name)
+        command = [sys.executable, "-m", self._module, "run", "--config", file.name]
         if self._open_files is not None:
             command = ["sh", "-c", f'ulimit -n {self._open_files}; exec "$@"', "sh", *command]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=self._log, cwd=ROOT)
@@ -104,7 +112,7 @@ class Sidecar:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._config.unlink()
+            self.config.unlink()
         self._log.close()
 
     def _expected(self) -> int:

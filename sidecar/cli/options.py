@@ -1,0 +1,64 @@
+"""Options that are the same on every command that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def config_option(required: bool) -> Callable[[Command], Command]:
+    """``--config FILE``; ``SIDECAR_CONFIG`` says it too."""
+    return click.option(
+        "-c",
+        "--config",
+        "path",
+        metavar="FILE",
+        envvar="SIDECAR_CONFIG",
+        show_envvar=True,
+        required=required,
+        help="The configuration, a TOML file.",
+    )
+
+
+def admin_options(command: Command) -> Command:
+    """``--admin ADDRESS``, and ``--config`` to look it up."""
+    option = click.option(
+        "--admin",
+        metavar="HOST:PORT",
+        envvar="SIDECAR_LISTEN__ADMIN",
+        show_envvar=True,
+        help="Where the sidecar's admin API listens; else as configured, else 127.0.0.1:15000.",
+    )
+    return config_option(required=False)(option(command))
+
+
+def output_option(command: Command) -> Command:
+    """``-o json`` for programs."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="A table for people, or one JSON document.",
+    )(command)
+
+
+class Seconds(click.ParamType[float]):
+    """A duration with its unit, as in the configuration."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from sidecar.config.units import parse_positive_duration
+
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_positive_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
