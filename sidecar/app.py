@@ -65,6 +65,7 @@ class Sidecar:
         self.entries: Callable[[], Iterable[tuple[str, str, str]]] = tuple
         """The configuration as the admin API lists it: key, value as TOML text, origin."""
         self._actions = actions
+        self._known: tuple[Config, str] | None = None
         self._loop = loop
         self._clock = clock
         self._random = random
@@ -202,7 +203,6 @@ class Sidecar:
     def _admin_handler(self) -> Handler:
         from sidecar.admin.api import About, Api  # A sidecar without the listener does without its memory.
         from sidecar.admin.resources import Snapshots
-        from sidecar.config.fingerprint import fingerprint
 
         snapshots = Snapshots(
             services=lambda: self.assembly.all_services(),
@@ -212,12 +212,19 @@ class Sidecar:
             matches=lambda: {route.name: route.match for route in self.config.routes},
             entries=lambda: self.entries(),
         )
-        about = About(
-            self.config.service.name, sidecar.__version__, lambda: self.draining, lambda: fingerprint(self.config)
-        )
+        about = About(self.config.service.name, sidecar.__version__, lambda: self.draining, self._fingerprint)
         return Api(
             about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
         ).handle
+
+    def _fingerprint(self) -> str:
+        """Made once for each configuration: a large one takes some milliseconds."""
+        from sidecar.config.fingerprint import fingerprint
+
+        config = self.config
+        if self._known is None or self._known[0] is not config:
+            self._known = config, fingerprint(config)
+        return self._known[1]
 
     def _admin_host(self) -> str | None:
         listener = self.listeners.get("admin")

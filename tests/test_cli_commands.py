@@ -22,6 +22,15 @@ ASKING = ["check", "endpoints", "breakers", "stat", "reload", "await", "drain", 
 ASKING_NOW = [command for command in ASKING if command not in ("check", "await")]
 
 
+BREAKER = {
+    "service": "orders",
+    "failures": 0,
+    "openedAt": None,
+    "retryAfterSeconds": 0.0,
+    "transitions": {"closed": 0, "halfOpen": 0, "open": 1},
+}
+
+
 def call(*args: str, **environ: str | None) -> Result:
     """The command run in this process, with no variables but these."""
     nothing = {"SIDECAR_CONFIG": None, "SIDECAR_LISTEN__ADMIN": None}
@@ -176,6 +185,20 @@ def test_await_needs_an_address_that_is_known(tmp_path: Path) -> None:
     """With neither admin nor probes there is nobody to ask."""
     result = call("await", "--config", sidecar_toml(tmp_path, admin="none"))
     assert result.exit_code == 1 and "neither listen.admin nor listen.probes" in result.stderr
+
+
+def test_open_breakers_are_all_that_are_not_closed() -> None:
+    """Half-open is not well yet. What comes behind the first closed one is not asked for."""
+    states = ["open", "half-open", "closed"]
+    rows = [
+        {"id": state, "type": "breaker", "attributes": BREAKER | {"state": state, "endpoint": f"{state}:1"}}
+        for state in states
+    ]
+    body = json.dumps({"data": rows, "meta": {}, "links": {"next": "/api/v1/nowhere"}}).encode()
+    with Upstream(answering(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))) as canned:
+        result = call("breakers", "--open", "--admin", canned.address)
+    assert result.exit_code == 0
+    assert [line.split()[2] for line in result.stdout.splitlines()[1:]] == ["open", "half-open"]
 
 
 # Completion

@@ -19,7 +19,7 @@ from sidecar.admin.documents import PageLinks
 
 DEFAULT_SIZE: Final = 20
 MAX_SIZE: Final = 1000
-STRIDE: Final = 256
+STRIDE: Final = 128
 """Rows looked at after which there is a pause."""
 PAUSE: Final = b"\n"
 MAX_DIGITS: Final = 9

@@ -26,7 +26,6 @@ PATIENCE: Final = 5.0
 POLL_SECONDS: Final = 0.1
 PAGE: Final = 1000
 API: Final = "/api/v1"
-ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Problem(click.ClickException):
@@ -61,9 +60,8 @@ class Client:
 
     def __init__(self, address: Address, patience: float = PATIENCE) -> None:
         self.address = address
-        self._connection = http.client.HTTPConnection(
-            ANYWHERE.get(address.host, address.host), address.port, timeout=patience
-        )
+        # Who listens on all addresses, 0.0.0.0, is found there too.
+        self._connection = http.client.HTTPConnection(address.host, address.port, timeout=patience)
         click.get_current_context().call_on_close(self._connection.close)
 
     def ask(self, method: str, path: str) -> tuple[int, Any]:

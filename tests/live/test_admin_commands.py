@@ -130,6 +130,19 @@ def test_stat_over_an_interval_counts_what_happened_in_it() -> None:
         assert isinstance(rate, float) and 0 < rate <= requests / 0.3
 
 
+def test_more_than_a_page_is_fetched_page_by_page() -> None:
+    """A table is whole, however much there is."""
+    names = [f"s{number:04}" for number in range(1100)]
+    with Sidecar(
+        "".join(f'[services.{name}]\nendpoints = ["10.0.0.1:{at + 1}"]\n' for at, name in enumerate(names))
+    ) as sidecar:
+        one = Running(sidecar)
+        assert [row["service"] for row in one.json("endpoints")] == names
+        assert len(one.json("breakers")) == 1100
+        assert one.call("breakers", "--open").stderr == "all breakers are closed\n"
+        assert {row["service"] for row in one.json("stat", "--all")} > set(names)
+
+
 def test_check_knows_the_sidecar_that_runs(tmp_path: Path) -> None:
     """Its addresses are its own, its version is ours, and it goes by this configuration until the file is changed."""
     with Upstream(answering(OK)) as app:
@@ -152,6 +165,18 @@ def test_check_knows_the_sidecar_that_runs(tmp_path: Path) -> None:
             result = CliRunner().invoke(main, ["check", "-c", str(changed)])
             assert result.exit_code == 0
             assert "‼ it goes by another configuration than this one\n    `sidecar reload`" in result.stdout
+
+
+def test_check_knows_the_sidecar_of_another_service(running: Running, tmp_path: Path) -> None:
+    """Whose port 15000 it is may surprise; it is an error, since ours could not start."""
+    file = tmp_path / "sidecar.toml"
+    file.write_text(
+        f'[service]\nname = "other"\n[listen]\ninbound = "none"\noutbound = "none"\nprobes = "none"\nadmin = "{running.admin}"\n'
+    )
+    result = CliRunner().invoke(main, ["check", "-c", str(file)])
+    assert result.exit_code == 1
+    assert f"at {running.admin} runs the sidecar of shop, not of other\n" in result.stdout
+    assert f"admin cannot listen on {running.admin}: Address already in use\n" in result.stdout
 
 
 def test_reload_takes_a_file_over_or_tells_what_is_wrong_with_it() -> None:
@@ -187,7 +212,7 @@ def test_drain_waits_until_nothing_runs() -> None:
         with Client(sidecar.ports["outbound"]) as client:
             client.ask("orders")
             until(lambda: orders.accepted, "the request has reached its endpoint")
-            result = one.call("drain", "--wait", "--timeout", "100ms")
+            result = one.call("drain", "--wait", "--timeout", "1500ms")
             assert result.exit_code == 1 and "1 in flight" in result.stderr
             assert sidecar.probe("/health/ready").status == 503
             answer.set()
