@@ -212,7 +212,7 @@ class Sidecar:
             matches=lambda: {route.name: route.match for route in self.config.routes},
             entries=lambda: self.entries(),
         )
-        about = About(self.config.service.name, sidecar.__version__, lambda: self.draining, self._fingerprint)
+        about = About(sidecar.__version__, lambda: self.config.service.name, lambda: self.draining, self._fingerprint)
         return Api(
             about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
         ).handle

@@ -96,6 +96,19 @@ def test_what_is_no_sidecar_is_told_apart_from_nothing() -> None:
     assert f"what answers at {other.address} is not the admin API of a sidecar" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[]", b"3", b'{"data": []}', b'{"data": {"type": "user", "attributes": {}}}', b"<html>"]
+)
+@pytest.mark.parametrize("status", [b"200 OK", b"404 Not Found"])
+def test_documents_of_another_program_are_no_sidecar_s(body: bytes, status: bytes) -> None:
+    """Whatever JSON it speaks."""
+    answer = b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body)
+    with Upstream(answering(answer)) as other:
+        result = call("shutdown", "--admin", other.address)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is not the admin API of a sidecar" in result.stderr
+
+
 def test_what_speaks_no_http_is_no_sidecar() -> None:
     """As somebody finds out who names the port of a database."""
     with Upstream(answering(b"SSH-2.0-OpenSSH_9.2\r\n")) as other:

@@ -31,11 +31,11 @@ ENDPOINTS_PATH: Final = re.compile(re.escape(ENDPOINTS.path).encode().replace(rb
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Who answers: the service's name and our version; and, as of now, whether it drains and what tells the configuration
-    that runs from others."""
+    """Who answers: our version; and, as of now, the service's name, whether it drains, and what tells the configuration that
+    runs from others."""
 
-    service: str
     version: str
+    service: Callable[[], str]
     draining: Callable[[], bool]
     fingerprint: Callable[[], str]
 
@@ -79,7 +79,7 @@ class Api:
     def handle(self, head: RequestHead, answer: Callable[[Answer], None]) -> None:
         """Answers once, at once or (a reload) later."""
         request_id = request_id_of(head, self._new_request_id)
-        turn = Turn(head, request_id, f"{self._about.service}/admin", self._clock.wall(), answer)
+        turn = Turn(head, request_id, f"{self._about.service()}/admin", self._clock.wall(), answer)
         try:
             self._serve(turn)
         except listing.Wrong as wrong:
@@ -138,7 +138,7 @@ class Api:
     def _describe(self, turn: Turn) -> None:
         about = self._about
         attributes = documents.SidecarAttributes(
-            service=about.service,
+            service=about.service(),
             version=about.version,
             process_id=os.getpid(),
             started_at=rfc3339(self._started_at),
@@ -148,7 +148,7 @@ class Api:
                 documents.Served(method=one.method, path=one.path, summary=one.summary) for one in OPERATIONS
             ),
         )
-        turn.one(200, "sidecar", about.service, attributes)
+        turn.one(200, "sidecar", about.service(), attributes)
 
     # What can be done
 

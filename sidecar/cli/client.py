@@ -25,6 +25,8 @@ PATIENCE: Final = 5.0
 """Seconds that an answer may take."""
 POLL_SECONDS: Final = 0.1
 PAGE: Final = 1000
+MAX_BYTES: Final = 64 << 20
+"""No document is as large; what sends more is no sidecar."""
 API: Final = "/api/v1"
 
 
@@ -72,7 +74,7 @@ class Client:
                 connection.connect()
             connection.request(method, path, headers={"Host": self._host(), "Content-Type": "application/json"})
             response = connection.getresponse()
-            return response.status, json.loads(response.read())
+            return response.status, json.loads(response.read(MAX_BYTES))
         except (OSError, ValueError, http.client.HTTPException) as error:
             connection.close()
             raise self._problem(error) from None
@@ -116,8 +118,12 @@ class Client:
 
     def about(self) -> dict[str, Any]:
         """The sidecar itself: ``service``, ``version``, ``startedAt`` and so on."""
-        attributes: dict[str, Any] = self.get("")["data"]["attributes"]
-        return attributes
+        document = self.get("")
+        with suppress(KeyError, TypeError):
+            if document["data"]["type"] == "sidecar":
+                attributes: dict[str, Any] = document["data"]["attributes"]
+                return attributes
+        raise self._stranger()
 
     def _stranger(self) -> Problem:
         return Problem(
