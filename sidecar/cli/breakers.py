@@ -14,7 +14,7 @@ HEADER = ("SERVICE", "ENDPOINT", "STATE", "FAILURES", "OPENED", "RETRY-AFTER", "
 @click.command()
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not closed.")
 @admin_options
-@output_option
+@output_option("table", "json")
 def breakers(only_open: bool, path: str | None, admin: str | None, output: str) -> None:
     """List the circuit breakers of all endpoints.
 

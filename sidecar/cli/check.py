@@ -19,7 +19,7 @@ Category = tuple[str, "list[Check]"]
 
 @click.command()
 @admin_options
-@output_option
+@output_option("table", "json")
 def check(path: str | None, admin: str | None, output: str) -> None:
     """Check the configuration and what is around it: addresses, application, endpoints, and the sidecar if it runs.
 

@@ -14,7 +14,7 @@ HEADER = (
 @click.command()
 @click.argument("service", required=False)
 @admin_options
-@output_option
+@output_option("table", "json")
 def endpoints(service: str | None, path: str | None, admin: str | None, output: str) -> None:
     """List the endpoints of all services, or of SERVICE.
 

@@ -13,8 +13,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def config_option(required: bool) -> Callable[[Command], Command]:
     """``--config FILE``; ``SIDECAR_CONFIG`` says it too."""
     return click.option(
-        "-c",
         "--config",
+        "-c",
         "path",
         metavar="FILE",
         envvar="SIDECAR_CONFIG",
@@ -36,16 +36,9 @@ def admin_options(command: Command) -> Command:
     return config_option(required=False)(option(command))
 
 
-def output_option(command: Command) -> Command:
-    """``-o json`` for programs."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(["table", "json"]),
-        default="table",
-        show_default=True,
-        help="A table for people, or one JSON document.",
-    )(command)
+def output_option(*forms: str) -> Callable[[Command], Command]:
+    """``-o FORM``; the first is the default."""
+    return click.option("--output", "-o", type=click.Choice(forms), default=forms[0], show_default=True, help="Form.")
 
 
 class Seconds(click.ParamType[float]):

@@ -35,7 +35,7 @@ Key = tuple[str, str, str]
 @click.option("-t", "--interval", type=Seconds(), help="Watch for so long, and tell what happened meanwhile.")
 @click.option("--all", "everything", is_flag=True, help="Also routes without a request.")
 @admin_options
-@output_option
+@output_option("table", "json")
 def stat(interval: float | None, everything: bool, path: str | None, admin: str | None, output: str) -> None:
     """Tell requests, success and latency of every route, since the sidecar started.
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 from sidecar import life
 from sidecar.app import Sidecar
@@ -49,8 +49,10 @@ ACTIONS = Acting()
 
 
 class ActingSidecar(Sidecar):
-    def __init__(self, *args: object) -> None:
-        partial(super().__init__, *args, actions=ACTIONS)()  # type: ignore[arg-type]
+    """The sidecar that the process makes, with our actions."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options, actions=ACTIONS)
         ACTIONS.sidecar = self
 
 

@@ -100,7 +100,7 @@ class Sidecar:
         head += "".join(f'{name} = "{address}"\n' for name, address in self._listen.items())
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
             file.write(head + self._toml)
-        self.config = Path(file.name)
+        self._config = Path(file.name)
         command = [sys.executable, "-m", self._module, "run", "--config", file.name]
         if self._open_files is not None:
             command = ["sh", "-c", f'ulimit -n {self._open_files}; exec "$@"', "sh", *command]
@@ -112,7 +112,7 @@ class Sidecar:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self.config.unlink()
+            self._config.unlink()
         self._log.close()
 
     def _expected(self) -> int:
@@ -125,6 +125,11 @@ class Sidecar:
     def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None
         return self._process
+
+    @property
+    def config(self) -> Path:
+        """The file that it was started with; it is gone when the sidecar is."""
+        return self._config
 
     def ended(self) -> bool:
         return self.process.poll() is not None

@@ -201,7 +201,7 @@ class World:
             config = load(file.name)
         clock = Clock(self.time.monotonic, self.time.wall)
         loop = cast(asyncio.AbstractEventLoop, self.loop)
-        self.sidecar = Sidecar(config, loop, clock, Random(seed), self, actions)
+        self.sidecar = Sidecar(config, loop, clock, Random(seed), self, actions=actions)
 
     def dial(self, pool: EndpointPool, endpoint: Endpoint, settings: Dial) -> None:
         self.dialing.append((pool, endpoint))
