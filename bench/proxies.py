@@ -73,7 +73,7 @@ class Sidecar:
         lines = [
             '[service]\nname = "bench"\napp = "127.0.0.1:9"',
             '[listen]\ninbound = "127.0.0.1:0"',
-            f'outbound = "127.0.0.1:{place.port}"\nadmin = "127.0.0.1:0"\nprobes = "127.0.0.1:{place.pages}"',
+            f'outbound = "127.0.0.1:{place.port}"\nprobes = "127.0.0.1:{place.pages}"\nadmin = "127.0.0.1:0"',
             '[registry]\nkind = "static"',
             f"[services.origin]\nendpoints = [{called}]",
         ]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import sidecar
+from sidecar.admin.actions import Actions
 from sidecar.admin.health import Probes
 from sidecar.admin.metrics import Sources
 from sidecar.assembly import Assembly
@@ -21,7 +22,7 @@ from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config, ServiceConfig
 from sidecar.config.units import Address
 from sidecar.discovery.static import StaticRegistry, Written
-from sidecar.exchange.local import Answer, Handler, LocalExchange
+from sidecar.exchange.local import Handler, LocalExchange
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.scope import Scope
 from sidecar.http.h1.request import RequestHead
@@ -62,11 +63,17 @@ class Sidecar:
         random: Random,
         dialer: Dialer | None = None,
         writer: Writer | None = None,
+        actions: Actions | None = None,
     ) -> None:
-        """``dialer`` makes the connections to endpoints; the tests bring their own. ``writer``: where access is logged."""
+        """``dialer`` makes the connections to endpoints; the tests bring their own. ``writer``: where access is logged;
+        ``actions``: what the admin API can do to whoever runs us."""
         self.draining = False
         self.reload_successful = True
         """Whether the configuration that was read last is the one that runs."""
+        self.entries: Callable[[], Iterable[tuple[str, str, str]]] = tuple
+        """The configuration as the admin API lists it: key, value as TOML text, origin."""
+        self._actions = actions
+        self._known: tuple[Config, str] | None = None
         self._loop = loop
         self._clock = clock
         self._random = random
@@ -81,7 +88,8 @@ class Sidecar:
         self._leaving: set[asyncio.Task[None]] = set()
         self.guards = Guards(self.wheel, clock, self._exchanging, lambda: self._scopes.values(), self._pools.close)
         self.assembly = self._assemble(config)
-        self._handlers: dict[str, Handler] = {"probes": self._probes_handler()}
+        self._probes = self._new_probes()
+        self._handlers: dict[str, Handler] = {"probes": lambda head, answer: answer(self._probes.handle(head))}
         self._scopes: dict[str, Scope] = {}
         self.listeners = {name: self._new_listener(name, self.assembly) for name in self._addresses(config)}
         self._take_over(self.assembly)
@@ -98,10 +106,12 @@ class Sidecar:
     def _addresses(self, config: Config) -> dict[str, Address]:
         """Where each listener belongs, in the order in which they are bound."""
         listen = config.listen
-        all_ = {"inbound": listen.inbound, "outbound": listen.outbound, "probes": listen.probes}
+        all_ = {"inbound": listen.inbound, "outbound": listen.outbound, "probes": listen.probes, "admin": listen.admin}
         return {name: address for name, address in all_.items() if address is not None}
 
     def _new_listener(self, name: str, assembly: Assembly) -> Listener:
+        if name == "admin" and name not in self._handlers:
+            self._handlers[name] = self._admin_handler()
         handler = self._handlers.get(name)
         if handler is not None:
             answering = partial(self._begin_local, handler)
@@ -193,8 +203,8 @@ class Sidecar:
 
     # What probes and metrics are told
 
-    def _probes_handler(self) -> Handler:
-        probes = Probes(
+    def _new_probes(self) -> Probes:
+        return Probes(
             Sources(
                 stats=lambda: self.assembly.all_stats(),
                 services=lambda: self.assembly.all_services(),
@@ -213,10 +223,35 @@ class Sidecar:
             self._new_request_id,
         )
 
-        def handle(head: RequestHead, answer: Callable[[Answer], None]) -> None:
-            answer(probes.handle(head))
+    def _admin_handler(self) -> Handler:
+        from sidecar.admin.api import About, Api  # A sidecar without the listener does without its memory.
+        from sidecar.admin.resources import Snapshots
 
-        return handle
+        snapshots = Snapshots(
+            services=lambda: self.assembly.all_services(),
+            passing=lambda: self.assembly.passing(),
+            stats=lambda: self.assembly.all_stats(),
+            plans=lambda: self.assembly.plans,
+            matches=lambda: {route.name: route.match for route in self.config.routes},
+            entries=lambda: self.entries(),
+        )
+        about = About(sidecar.__version__, lambda: self.config.service.name, lambda: self.draining, self._fingerprint)
+        return Api(
+            about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
+        ).handle
+
+    def _fingerprint(self) -> str:
+        """Made once for each configuration: a large one takes some milliseconds."""
+        from sidecar.config.fingerprint import fingerprint
+
+        config = self.config
+        if self._known is None or self._known[0] is not config:
+            self._known = config, fingerprint(config)
+        return self._known[1]
+
+    def _admin_host(self) -> str | None:
+        listener = self.listeners.get("admin")
+        return listener.address[0] if listener is not None and listener.address is not None else None
 
     def _bound(self) -> tuple[bool, str]:
         missing = [name for name, listener in self.listeners.items() if listener.address is None]

@@ -31,6 +31,7 @@ class Failure(enum.Enum):
     FILTER_FAILED = ("filter_failed", 500, "Filter failed")
     BAD_REQUEST = ("bad_request", 400, "Bad request")
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405, "Method not allowed")
+    FORBIDDEN = ("forbidden", 403, "Forbidden")
     EXPECTATION_FAILED = ("expectation_failed", 417, "Expectation failed")
     HTTP_VERSION = ("http_version", 505, "HTTP version not supported")
     HEADERS_TOO_LARGE = ("headers_too_large", 431, "Request headers too large")
@@ -47,15 +48,21 @@ class Failure(enum.Enum):
         self.title = title
 
 
-def document(failure: Failure, detail: str, source: str, request_id: str, timestamp: str) -> bytes:
-    """The error document as JSON bytes. ``source`` is ``<service>/<inbound|outbound>``, ``timestamp`` RFC 3339."""
+def document(
+    failure: Failure, detail: str, source: str, request_id: str, timestamp: str, parameter: str | None = None
+) -> bytes:
+    """The error document as JSON bytes. ``source`` is ``<service>/<listener>``, ``timestamp`` RFC 3339.
+
+    ``parameter``: the one of the query that is at fault.
+    """
+    where = {"sidecar": source} if parameter is None else {"sidecar": source, "parameter": parameter}
     error = {
         "id": f"err_{request_id}",
         "status": str(failure.status),
         "code": failure.reason.upper(),
         "title": failure.title,
         "detail": detail,
-        "source": {"sidecar": source},
+        "source": where,
         "meta": {"timestamp": timestamp, "requestId": request_id},
     }
     return msgspec.json.encode({"errors": [error]}) + b"\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Annotated, Protocol
 
 import msgspec
@@ -30,6 +31,15 @@ class Connections(Protocol):
     """What an endpoint's pool shows to the rest: one line of truth, and how many there are."""
 
     open: int
+    connecting: int
+    idle_limit: float
+    """Seconds after which the endpoint closes an idle connection, as far as is known; else infinity."""
+
+    @property
+    def idle(self) -> Sized: ...
+
+    @property
+    def waiters(self) -> Sized: ...
 
     def close(self) -> None: ...
 

@@ -196,6 +196,7 @@ name = "shop"
 inbound = "none"
 outbound = "127.0.0.1:0"
 probes = "127.0.0.1:0"
+admin = "127.0.0.1:0"
 [services.orders]
 endpoints = ["slow:9001", "10.0.0.1:9001"]
 [services.payments]

@@ -45,6 +45,7 @@ class Member:
             f'inbound = "{inbound}"',
             f'outbound = "{address(self.outbound)}"',
             f'probes = "{address(self.probes)}"',
+            'admin = "127.0.0.1:0"             # several sidecars on one machine cannot all have the default port',
             "",
             self.calls,
             "[drain]",

@@ -81,10 +81,13 @@ class Probes:
             b"/metrics": self._metrics_page,
         }
 
+    def serves(self, path: bytes) -> bool:
+        """Whether there is such a page."""
+        return path in self._pages
+
     def handle(self, head: RequestHead) -> Answer:
         """The reply, and the pieces of its body if that is streamed."""
-        given = head.get(b"x-request-id")
-        request_id = given if given is not None and REQUEST_ID.fullmatch(given) else self._new_request_id()
+        request_id = request_id_of(head, self._new_request_id)
         page = self._pages.get(head.path())
         if page is None:
             served = ", ".join(path.decode() for path in self._pages)
@@ -139,6 +142,12 @@ class Probes:
             yield separator + encode(_service(direction, service))
             separator = b","
         yield b"]}\n"
+
+
+def request_id_of(head: RequestHead, new: Callable[[], bytes]) -> bytes:
+    """The id that the request came with if it is well-formed, else a new one."""
+    given = head.get(b"x-request-id")
+    return given if given is not None and REQUEST_ID.fullmatch(given) else new()
 
 
 def _ask(gates: Mapping[str, Gate]) -> list[_Verdict]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 
+from sidecar.cli.options import Command, config_option, output_option, profile_option
 from sidecar.config.load import ConfigError, Loaded, Problem, Setting, load, load_with_origins
 from sidecar.config.schema import Config
 
 EXIT_CONFIG = 78
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SETTINGS: Final = {
     "service": ("service.name", "NAME", "The name of our own service."),
@@ -29,30 +28,6 @@ _SETTINGS: Final = {
 """The flags that set a key, one more layer over file and environment: key, form and help of each."""
 
 
-def config_option(required: bool) -> Callable[[Command], Command]:
-    """``--config FILE``, the same on every command; ``SIDECAR_CONFIG`` says it too."""
-    return click.option(
-        "--config",
-        "-c",
-        "path",
-        metavar="FILE",
-        envvar="SIDECAR_CONFIG",
-        show_envvar=True,
-        required=required,
-        help="The configuration, a TOML file.",
-    )
-
-
-profile_option = click.option(
-    "--profile",
-    metavar="NAME",
-    envvar="SIDECAR_PROFILE",
-    show_envvar=True,
-    help="Tables of the file under [profiles.NAME] that are laid over the others.",
-)
-"""``--profile NAME``, the same on every command that loads a configuration."""
-
-
 def setting_options(command: Command) -> Command:
     """The flags that set a key. :func:`given` makes settings of them."""
     for flag, (_, form, what) in reversed(_SETTINGS.items()):
@@ -63,11 +38,6 @@ def setting_options(command: Command) -> Command:
 def given(flags: Mapping[str, str | None]) -> list[Setting]:
     """What those of the :func:`setting_options` set that were given."""
     return [Setting(f"--{flag}", _SETTINGS[flag][0], value) for flag, value in flags.items() if value is not None]
-
-
-def output_option(*forms: str) -> Callable[[Command], Command]:
-    """``-o FORM``; the first is the default."""
-    return click.option("--output", "-o", type=click.Choice(forms), default=forms[0], show_default=True, help="Form.")
 
 
 def loaded_or_exit(path: str | None, flags: Iterable[Setting] = (), profile: str | None = None) -> Loaded:

@@ -6,7 +6,8 @@ import os
 
 import click
 
-from sidecar.cli.config import config_option, given, loaded_or_exit, profile_option, setting_options
+from sidecar.cli.config import given, loaded_or_exit, setting_options
+from sidecar.cli.options import config_option, profile_option
 from sidecar.config.load import Loaded, load_with_origins
 
 

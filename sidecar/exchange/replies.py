@@ -19,14 +19,27 @@ RETRY_AFTER: Final = {Failure.OVERLOADED: 1.0}
 """After how many seconds it makes sense to ask again, where nothing better is known."""
 
 
+def rfc3339(wall: float) -> str:
+    """Unix seconds as a timestamp in UTC, with milliseconds."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def error_reply(
-    failure: Failure, detail: str, source: str, request_id: bytes, wall: float, retry_after: float | None = None
+    failure: Failure,
+    detail: str,
+    source: str,
+    request_id: bytes,
+    wall: float,
+    retry_after: float | None = None,
+    parameter: str | None = None,
 ) -> Reply:
-    """``wall``: Unix seconds; ``retry_after``: seconds, rounded up (``Retry-After`` knows no fractions)."""
+    """``wall``: Unix seconds; ``retry_after``: seconds, rounded up (``Retry-After`` knows no fractions).
+
+    ``parameter``: the one of the query that is at fault.
+    """
     if retry_after is None:
         retry_after = RETRY_AFTER.get(failure)
-    timestamp = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    body = document(failure, detail, source, request_id.decode("ascii"), timestamp)
+    body = document(failure, detail, source, request_id.decode("ascii"), rfc3339(wall), parameter)
     fields = [
         (b"content-type", b"application/json"),
         (b"x-request-id", request_id),

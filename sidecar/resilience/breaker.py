@@ -140,6 +140,10 @@ class Breaker:
             return 0.0
         return max(0.0, self.opened_at + self.settings.open - now)
 
+    def failures(self, now: float) -> int:
+        """Failures of the last ``window`` that count towards tripping; 0 unless closed."""
+        return self._failed.total(now)
+
     def _too_many(self, now: float) -> bool:
         settings, latest = self.settings, self._latest
         if len(latest) < settings.failures or now - latest[0] > settings.window:

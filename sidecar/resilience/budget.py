@@ -44,9 +44,13 @@ class Budget:
         """``deposit(now)``: a first attempt was made. Once per request, hence without a call in between."""
         self._retries = Window(settings.ttl * (_SLOTS + 1) / _SLOTS, _SLOTS + 1)
 
+    def left(self, now: float) -> float:
+        """How many retries could be paid for now; less than 0 when first attempts have expired before retries."""
+        return self._ratio * self._firsts.total(now) + self._allowance - self._retries.total(now)
+
     def withdraw(self, now: float) -> bool:
         """Pay for one retry; False, and nothing taken, if there is not enough."""
-        if self._retries.total(now) + 1 > self._ratio * self._firsts.total(now) + self._allowance:
+        if self.left(now) < 1:
             return False
         self._retries.add(now)
         return True

@@ -32,9 +32,9 @@ from typing import IO, Self, cast
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 10.0
 """Seconds after which something that should have happened is taken for broken."""
-BANNER = re.compile(r"sidecar: \S+: (inbound|outbound|probes) on 127\.0\.0\.1:(\d+)")
+BANNER = re.compile(r"sidecar: \S+: (inbound|outbound|probes|admin) on 127\.0\.0\.1:(\d+)")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-LISTEN = {"inbound": "none", "outbound": "127.0.0.1:0", "probes": "127.0.0.1:0"}
+LISTEN = {"inbound": "none", "outbound": "127.0.0.1:0", "probes": "127.0.0.1:0", "admin": "127.0.0.1:0"}
 
 
 def until(happened: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
@@ -61,18 +61,20 @@ def services(**endpoints: str) -> str:
 class Sidecar:
     """``python -m sidecar run`` with a configuration; started when entered, killed when left.
 
-    ``listen`` says which listeners there are besides outbound and probes, which take free ports by themselves.
+    ``listen`` says which listeners there are besides outbound, probes and admin, which take free ports by themselves.
     ``open_files`` is the hard limit on file descriptors, ``stdout`` the descriptor that it gets, and ``redirect`` what a
     shell does to its descriptors before (``"2>&-"``; without standard error the ports must be given).
+    ``module`` is what is run in place of the package.
     """
 
     def __init__(
         self,
-        toml: str,
+        toml: str = "",
         app: str | None = None,
         open_files: int | None = None,
         stdout: int | None = None,
         redirect: str = "",
+        module: str = "sidecar",
         **listen: str,
     ) -> None:
         self._toml = toml
@@ -81,6 +83,7 @@ class Sidecar:
         self._open_files = open_files
         self._stdout = stdout
         self._redirect = redirect
+        self._module = module
         self._log: IO[bytes] = tempfile.TemporaryFile()
         self._process: subprocess.Popen[bytes] | None = None
         self.ports: dict[str, int] = {}
@@ -102,7 +105,7 @@ class Sidecar:
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
             file.write(self._text())
         self._config = Path(file.name)
-        command = [sys.executable, "-m", "sidecar", "run", "--config", file.name]
+        command = [sys.executable, "-m", self._module, "run", "--config", file.name]
         if self._open_files is not None:
             command = ["sh", "-c", f'ulimit -n {self._open_files}; exec "$@"', "sh", *command]
         if self._redirect:
@@ -146,6 +149,11 @@ class Sidecar:
     def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None
         return self._process
+
+    @property
+    def config(self) -> Path:
+        """The file that it was started with; it is gone when the sidecar is."""
+        return self._config
 
     def ended(self) -> bool:
         return self.process.poll() is not None

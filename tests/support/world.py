@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from sidecar.admin.actions import Actions
 from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import load
@@ -197,7 +198,13 @@ class Peer:
 class World:
     """A sidecar, its peers and its time. Lost connections are told at the next ``settle`` or ``pass_time``."""
 
-    def __init__(self, toml: str = ONE_ENDPOINT, seed: int = 1, writer: Writer | None = None) -> None:
+    def __init__(
+        self,
+        toml: str = ONE_ENDPOINT,
+        seed: int = 1,
+        writer: Writer | None = None,
+        actions: Actions | None = None,
+    ) -> None:
         self.time = Now()
         self.loop = LoopDouble()
         self.dialing: list[tuple[EndpointPool, Endpoint]] = []
@@ -205,7 +212,7 @@ class World:
         self.peers: list[Peer] = []
         clock = Clock(self.time.monotonic, self.time.wall)
         loop = cast(asyncio.AbstractEventLoop, self.loop)
-        self.sidecar = Sidecar(configuration(toml), loop, clock, Random(seed), self, writer)
+        self.sidecar = Sidecar(configuration(toml), loop, clock, Random(seed), self, writer, actions)
 
     def reload(self, toml: str) -> None:
         """Goes by another configuration, with the same listeners."""

@@ -1,0 +1,52 @@
+"""``sidecar endpoints``: where calls go."""
+
+from __future__ import annotations
+
+import click
+
+from sidecar.cli.options import admin_options, output_option
+
+HEADER = (
+    "SERVICE", "DIRECTION", "ADDRESS", "WEIGHT", "ZONE", "BREAKER", "IN-FLIGHT", "CONNECTIONS", "IDLE", "RETRY-AFTER",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("service", required=False)
+@admin_options
+@output_option("table", "json")
+def endpoints(service: str | None, path: str | None, admin: str | None, output: str) -> None:
+    """List the endpoints of all services, or of SERVICE.
+
+    \b
+    Example:
+      sidecar endpoints payments
+    """
+    from urllib.parse import quote
+
+    from sidecar.cli.client import Problem, Refused, find
+    from sidecar.cli.output import print_json, print_table, seconds
+
+    where = "/endpoints" if service is None else f"/services/{quote(service, safe='')}/endpoints"
+    client = find(path, admin)
+    try:
+        rows = list(client.rows(where))
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+        names = sorted({row["name"] for row in client.rows("/services")})
+        some = f"{', '.join(names[:20])}{' and more' if len(names) > 20 else ''}" or "none"
+        raise Problem(f"there is no service {service!r}", f"There are: {some}.") from None
+    if output == "json":
+        print_json({"data": rows})
+        return
+    print_table(
+        HEADER,
+        [
+            (
+                row["service"], row["direction"], row["address"], row["weight"], row["zone"], row["breaker"],
+                row["inFlight"], row["connections"], row["idle"], seconds(row["retryAfterSeconds"] or None),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
