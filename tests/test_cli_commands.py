@@ -291,7 +291,7 @@ def test_check_tells_all_problems_of_a_configuration(tmp_path: Path) -> None:
     assert result.exit_code == 78
     (problems,) = checks(result).values()
     assert [kind for kind, _ in problems] == ["error", "error"]
-    assert problems[0][1] == f"{file}: service.nam: unknown key (did you mean name?)"
+    assert problems[0][1] == f"{file}:2: service.nam: unknown key (did you mean name?)"
 
 
 def test_check_finds_what_is_there_and_what_is_not(tmp_path: Path) -> None:

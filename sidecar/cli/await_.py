@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.cli.options import Seconds, admin_options
+from sidecar.cli.options import Seconds, Where, where_options
 
 if TYPE_CHECKING:
     from sidecar.cli.client import Client
@@ -17,8 +17,8 @@ PAGES = {"started": "/health/startup", "ready": "/health/ready", "live": "/healt
 @click.command("await")
 @click.option("--for", "state", type=click.Choice(list(PAGES)), default="started", show_default=True, help="What for.")
 @click.option("--timeout", type=Seconds(), default="30s", show_default=True, help="How long to wait at most.")
-@admin_options
-def await_(state: str, timeout: float, path: str | None, admin: str | None) -> None:
+@where_options
+def await_(state: str, timeout: float, where: Where) -> None:
     """Wait until the sidecar has started, is ready, or lives; also for one that is yet to be started.
 
     \b
@@ -28,7 +28,7 @@ def await_(state: str, timeout: float, path: str | None, admin: str | None) -> N
     from sidecar.cli.client import Problem, Unreachable, wait_for
     from sidecar.clock import Clock
 
-    client = _find(path, admin)
+    client = _find(where)
     missing = ""
 
     def there() -> bool:
@@ -47,13 +47,13 @@ def await_(state: str, timeout: float, path: str | None, admin: str | None) -> N
         )
 
 
-def _find(path: str | None, admin: str | None) -> Client:
+def _find(where: Where) -> Client:
     """The admin listener, or else the probes, which know as much of this."""
     from sidecar.cli.client import Client, Problem, admin_address, listen
 
-    address = admin_address(path, admin)
+    address = admin_address(where)
     if address is None or not address.port:
-        address = listen(path).probes
+        address = listen(where).probes
     if address is None or not address.port:
         raise Problem(
             "neither listen.admin nor listen.probes is an address that is known beforehand",

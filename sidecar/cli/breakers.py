@@ -6,16 +6,16 @@ from itertools import takewhile
 
 import click
 
-from sidecar.cli.options import admin_options, output_option
+from sidecar.cli.options import Where, output_option, where_options
 
 HEADER = ("SERVICE", "ENDPOINT", "STATE", "FAILURES", "OPENED", "RETRY-AFTER", "TRIPPED")
 
 
 @click.command()
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not closed.")
-@admin_options
+@where_options
 @output_option("table", "json")
-def breakers(only_open: bool, path: str | None, admin: str | None, output: str) -> None:
+def breakers(only_open: bool, where: Where, output: str) -> None:
     """List the circuit breakers of all endpoints.
 
     \b
@@ -25,7 +25,7 @@ def breakers(only_open: bool, path: str | None, admin: str | None, output: str) 
     from sidecar.cli.client import find
     from sidecar.cli.output import echo, print_json, print_table, seconds
 
-    all_ = find(path, admin).rows("/breakers?sort=-state" if only_open else "/breakers")
+    all_ = find(where).rows("/breakers?sort=-state" if only_open else "/breakers")
     rows = list(takewhile(lambda row: row["state"] != "closed", all_) if only_open else all_)
     if output == "json":
         print_json({"data": rows})

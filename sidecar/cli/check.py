@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidecar.cli.options import admin_options, output_option
+from sidecar.cli.options import Where, output_option, where_options
 
 if TYPE_CHECKING:
     from sidecar.cli.client import Client
@@ -18,9 +18,9 @@ Category = tuple[str, "list[Check]"]
 
 
 @click.command()
-@admin_options
+@where_options
 @output_option("table", "json")
-def check(path: str | None, admin: str | None, output: str) -> None:
+def check(where: Where, output: str) -> None:
     """Check the configuration and what is around it: addresses, application, endpoints, and the sidecar if it runs.
 
     Errors give exit code 78 if the configuration is wrong, 1 if something else is; warnings do not.
@@ -32,7 +32,7 @@ def check(path: str | None, admin: str | None, output: str) -> None:
     from sidecar.cli.output import ERROR, SUCCESS, echo, mark
 
     categories = []
-    for category in _categories(path, admin):
+    for category in _categories(where):
         categories.append(category)
         if output == "table":
             _print(category, first=len(categories) == 1)
@@ -47,7 +47,7 @@ def check(path: str | None, admin: str | None, output: str) -> None:
         raise SystemExit(EXIT_CONFIG if failed[0] == "configuration" else 1)
 
 
-def _categories(path: str | None, admin: str | None) -> Iterator[Category]:
+def _categories(where: Where) -> Iterator[Category]:
     """One after the other, since some of them take a second."""
     import os
 
@@ -58,14 +58,17 @@ def _categories(path: str | None, admin: str | None) -> Iterator[Category]:
     from sidecar.config.load import ConfigError, load
 
     try:
-        config = load(path, os.environ)
+        config = load(where.path, os.environ, profile=where.profile)
     except ConfigError as error:
-        hint = "" if path is not None else "name the file with --config"
+        hint = "" if where.path is not None else "name the file with --config"
         yield "configuration", [Check(ERROR, problem, hint) for problem in error.problems]
         return
-    yield "configuration", [Check(SUCCESS, f"{click.format_filename(path) if path else 'the environment'} is valid")]
-    yield "machine", list(surroundings.machine(config, path, Clock()))
-    about, checks = surroundings.running(config, _client(config, admin))
+    yield (
+        "configuration",
+        [Check(SUCCESS, f"{click.format_filename(where.path) if where.path else 'the environment'} is valid")],
+    )
+    yield "machine", list(surroundings.machine(config, where.path, Clock()))
+    about, checks = surroundings.running(config, _client(config, where))
     yield "listeners", list(surroundings.addresses(config, about))
     for name, found in (
         ("application", surroundings.application(config)),
@@ -77,10 +80,10 @@ def _categories(path: str | None, admin: str | None) -> Iterator[Category]:
     yield "running sidecar", checks
 
 
-def _client(config: Config, admin: str | None) -> Client | None:
+def _client(config: Config, where: Where) -> Client | None:
     from sidecar.cli.client import Client, admin_address
 
-    address = config.listen.admin if admin is None else admin_address(None, admin)
+    address = config.listen.admin if where.admin is None else admin_address(where)
     return Client(address) if address is not None and address.port else None
 
 

@@ -18,6 +18,7 @@ import click
 from sidecar.clock import Clock
 
 if TYPE_CHECKING:
+    from sidecar.cli.options import Where
     from sidecar.config.schema import Listen
     from sidecar.config.units import Address
 
@@ -132,12 +133,12 @@ class Client:
         )
 
 
-def find(path: str | None, admin: str | None) -> Client:
-    """The sidecar that is meant: by its address, else by the configuration at ``path``, else by the default address.
+def find(where: Where) -> Client:
+    """The sidecar that is meant: by its address, else by the configuration, else by the default address.
 
     Raises :class:`Problem`; exits with 78 if the configuration is wrong.
     """
-    address = admin_address(path, admin)
+    address = admin_address(where)
     if address is None:
         raise Problem(
             'listen.admin is "none": this sidecar cannot be asked',
@@ -151,26 +152,26 @@ def find(path: str | None, admin: str | None) -> Client:
     return Client(address)
 
 
-def admin_address(path: str | None, admin: str | None) -> Address | None:
+def admin_address(where: Where) -> Address | None:
     """Where the API should be: as ``--admin`` or its variable says, else the configuration; ``None`` for ``none``."""
     from sidecar.config.units import parse_listener
 
-    if admin == "none":
+    if where.admin == "none":
         return None
-    if admin is None:
-        return listen(path).admin
+    if where.admin is None:
+        return listen(where).admin
     try:
-        return parse_listener(admin)
+        return parse_listener(where.admin)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--admin") from None
 
 
-def listen(path: str | None) -> Listen:
-    """The addresses of the configuration at ``path``; without one, the default ones. Exits with 78 if it is wrong."""
-    if path is not None:
-        from sidecar.cli.config import load_or_exit
+def listen(where: Where) -> Listen:
+    """The addresses of the configuration; without one, the default ones. Exits with 78 if it is wrong."""
+    if where.path is not None:
+        from sidecar.cli.config import loaded_or_exit
 
-        return load_or_exit(path).listen
+        return loaded_or_exit(where.path, profile=where.profile).config.listen
     from sidecar.config.schema import Listen
 
     return Listen()

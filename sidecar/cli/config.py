@@ -12,7 +12,6 @@ import click
 
 from sidecar.cli.options import Command, config_option, output_option, profile_option
 from sidecar.config.load import ConfigError, Loaded, Problem, Setting, load, load_with_origins
-from sidecar.config.schema import Config
 
 EXIT_CONFIG = 78
 
@@ -47,11 +46,6 @@ def loaded_or_exit(path: str | None, flags: Iterable[Setting] = (), profile: str
     except ConfigError as error:
         _tell(error.details)
         raise SystemExit(EXIT_CONFIG) from None
-
-
-def load_or_exit(path: str | None, flags: Iterable[Setting] = (), profile: str | None = None) -> Config:
-    """As :func:`loaded_or_exit`, for those who do not ask where it came from."""
-    return loaded_or_exit(path, flags, profile).config
 
 
 @click.group()

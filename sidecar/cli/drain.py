@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidecar.cli.options import Seconds, admin_options
+from sidecar.cli.options import Seconds, Where, where_options
 
 if TYPE_CHECKING:
     from sidecar.cli.client import Client
@@ -18,8 +18,8 @@ QUIET_SECONDS = 1.0
 @click.command()
 @click.option("--wait", is_flag=True, help="Return when nothing has run for a second.")
 @click.option("--timeout", type=Seconds(), default="30s", show_default=True, help="How long to wait at most.")
-@admin_options
-def drain(wait: bool, timeout: float, path: str | None, admin: str | None) -> None:
+@where_options
+def drain(wait: bool, timeout: float, where: Where) -> None:
     """Have the sidecar finish what runs and take nothing new. It stays; see shutdown.
 
     \b
@@ -29,7 +29,7 @@ def drain(wait: bool, timeout: float, path: str | None, admin: str | None) -> No
     from sidecar.cli.client import Problem, find, wait_for
     from sidecar.clock import Clock
 
-    client, clock = find(path, admin), Clock()
+    client, clock = find(where), Clock()
     client.post("drain")
     if not wait:
         click.echo("draining", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sidecar.cli.options import admin_options, output_option
+from sidecar.cli.options import Where, output_option, where_options
 
 HEADER = (
     "SERVICE", "DIRECTION", "ADDRESS", "WEIGHT", "ZONE", "BREAKER", "IN-FLIGHT", "CONNECTIONS", "IDLE", "RETRY-AFTER",
@@ -13,9 +13,9 @@ HEADER = (
 
 @click.command()
 @click.argument("service", required=False)
-@admin_options
+@where_options
 @output_option("table", "json")
-def endpoints(service: str | None, path: str | None, admin: str | None, output: str) -> None:
+def endpoints(service: str | None, where: Where, output: str) -> None:
     """List the endpoints of all services, or of SERVICE.
 
     \b
@@ -27,10 +27,10 @@ def endpoints(service: str | None, path: str | None, admin: str | None, output: 
     from sidecar.cli.client import Problem, Refused, find
     from sidecar.cli.output import print_json, print_table, seconds
 
-    where = "/endpoints" if service is None else f"/services/{quote(service, safe='')}/endpoints"
-    client = find(path, admin)
+    listing = "/endpoints" if service is None else f"/services/{quote(service, safe='')}/endpoints"
+    client = find(where)
     try:
-        rows = list(client.rows(where))
+        rows = list(client.rows(listing))
     except Refused as refused:
         if refused.status != 404:
             raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -34,8 +35,21 @@ profile_option = click.option(
 """``--profile NAME``, the same on every command that loads a configuration."""
 
 
-def admin_options(command: Command) -> Command:
-    """``--admin ADDRESS``, and ``--config`` to look it up."""
+class Where(NamedTuple):
+    """Which sidecar is meant, as it was said: a configuration, one of its profiles, an address."""
+
+    path: str | None
+    profile: str | None
+    admin: str | None
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--admin ADDRESS``, and ``--config`` and ``--profile`` to look it up: the command gets a ``where``."""
+
+    @wraps(command)
+    def gathered(path: str | None, profile: str | None, admin: str | None, **options: Any) -> Any:
+        return command(where=Where(path, profile, admin), **options)
+
     option = click.option(
         "--admin",
         metavar="HOST:PORT",
@@ -43,7 +57,7 @@ def admin_options(command: Command) -> Command:
         show_envvar=True,
         help="Where the sidecar's admin API listens; else as configured, else 127.0.0.1:15000.",
     )
-    return config_option(required=False)(option(command))
+    return config_option(required=False)(profile_option(option(gathered)))
 
 
 def output_option(*forms: str) -> Callable[[Command], Command]:

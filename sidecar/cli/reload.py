@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from sidecar.cli.options import admin_options
+from sidecar.cli.options import Where, where_options
 
 PATIENCE = 60.0
 """Seconds that it may take to compile a configuration and to look up the names in it."""
 
 
 @click.command()
-@admin_options
-def reload(path: str | None, admin: str | None) -> None:
+@where_options
+def reload(where: Where) -> None:
     """Have the sidecar read its configuration again. If it is wrong, the one that runs goes on.
 
     \b
@@ -21,7 +21,7 @@ def reload(path: str | None, admin: str | None) -> None:
     """
     from sidecar.cli.client import Client, Refused, find
 
-    client = Client(find(path, admin).address, PATIENCE)
+    client = Client(find(where).address, PATIENCE)
     try:
         client.post("reload")
     except Refused as refused:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from sidecar.cli.options import Seconds, admin_options
+from sidecar.cli.options import Seconds, Where, where_options
 
 
 @click.command()
 @click.option("--wait", is_flag=True, help="Return when it has ended.")
 @click.option("--timeout", type=Seconds(), default="30s", show_default=True, help="How long to wait at most.")
-@admin_options
-def shutdown(wait: bool, timeout: float, path: str | None, admin: str | None) -> None:
+@where_options
+def shutdown(wait: bool, timeout: float, where: Where) -> None:
     """Have the sidecar drain and end, as SIGTERM does.
 
     \b
@@ -21,7 +21,7 @@ def shutdown(wait: bool, timeout: float, path: str | None, admin: str | None) ->
     from sidecar.cli.client import Problem, Unreachable, find, wait_for
     from sidecar.clock import Clock
 
-    client = find(path, admin)
+    client = find(where)
     started_at = client.about()["startedAt"]
     client.post("shutdown")
     if not wait:

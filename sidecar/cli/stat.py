@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from sidecar.cli.options import Seconds, admin_options, output_option
+from sidecar.cli.options import Seconds, Where, output_option, where_options
 
 HEADER = (
     "DIRECTION", "SERVICE", "ROUTE", "REQUESTS", "RPS", "SUCCESS", "P50", "P95", "P99", "RETRIES", "IN-FLIGHT",
@@ -34,9 +34,9 @@ Key = tuple[str, str, str]
 @click.command()
 @click.option("-t", "--interval", type=Seconds(), help="Watch for so long, and tell what happened meanwhile.")
 @click.option("--all", "everything", is_flag=True, help="Also routes without a request.")
-@admin_options
+@where_options
 @output_option("table", "json")
-def stat(interval: float | None, everything: bool, path: str | None, admin: str | None, output: str) -> None:
+def stat(interval: float | None, everything: bool, where: Where, output: str) -> None:
     """Tell requests, success and latency of every route, since the sidecar started.
 
     A request has failed if the sidecar gave a reason for it, unless its caller left, or if the application answered 5xx
@@ -50,7 +50,7 @@ def stat(interval: float | None, everything: bool, path: str | None, admin: str 
     from sidecar.cli.output import echo, print_json
     from sidecar.clock import Clock
 
-    client, clock = find(path, admin), Clock()
+    client, clock = find(where), Clock()
     about = client.about()
     rows = list(client.rows("/routes"))
     if interval is None:
