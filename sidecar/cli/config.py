@@ -29,10 +29,10 @@ def config_option(required: bool) -> Callable[[Command], Command]:
     )
 
 
-def load_or_exit(path: str | None, flags: Iterable[Setting] = ()) -> Config:
+def load_or_exit(path: str | None, flags: Iterable[Setting] = (), beneath: Iterable[Setting] = ()) -> Config:
     """The configuration; or all its problems on standard error, a line each, and exit code 78."""
     try:
-        return load(path, os.environ, flags)
+        return load(path, os.environ, flags, beneath)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)

@@ -62,14 +62,22 @@ class Setting(NamedTuple):
     value: str
 
 
-def load(path: str | None, environ: Mapping[str, str] = _NOTHING, flags: Iterable[Setting] = ()) -> Config:
-    """The configuration of the file at ``path`` (``None``: there is none), with what lies over it.
+def load(
+    path: str | None,
+    environ: Mapping[str, str] = _NOTHING,
+    flags: Iterable[Setting] = (),
+    beneath: Iterable[Setting] = (),
+) -> Config:
+    """The configuration of the file at ``path`` (``None``: there is none), with what lies over and beneath it.
 
     Of ``environ`` the names of the form ``SIDECAR_SERVICE__NAME`` count, two underscores for a dot. Raises
     :class:`ConfigError` with all problems, and nothing else.
     """
     origins: dict[Path, str] = {(): path or "configuration"}
-    raw = merged(BUILT_IN, _read_file(path) if path is not None else {})
+    raw: dict[str, Any] = BUILT_IN
+    for _, key, value in beneath:
+        raw = merged(raw, _nested(tuple(key.split(".")), value))
+    raw = merged(raw, _read_file(path) if path is not None else {})
     for origin, key, value in (*_from_environment(environ), *flags):
         keys = tuple(key.split(".", _MAX_DEPTH))
         origins[keys] = origin

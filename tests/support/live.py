@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
@@ -62,12 +62,23 @@ class Sidecar:
     """``python -m sidecar run`` with a configuration; started when entered, killed when left.
 
     ``listen`` says which listeners there are besides outbound and probes, which take free ports by themselves.
-    ``open_files`` is the hard limit on file descriptors.
+    ``open_files`` is the hard limit on file descriptors. ``command`` is the application that it starts itself,
+    ``inside`` a command line that ours is appended to.
     """
 
-    def __init__(self, toml: str, app: str | None = None, open_files: int | None = None, **listen: str) -> None:
+    def __init__(
+        self,
+        toml: str,
+        app: str | None = None,
+        open_files: int | None = None,
+        command: Sequence[str] = (),
+        inside: Sequence[str] = (),
+        **listen: str,
+    ) -> None:
         self._toml = toml
-        self._listen = LISTEN | ({"inbound": "127.0.0.1:0"} if app is not None else {}) | listen
+        self._listen = LISTEN | ({"inbound": "127.0.0.1:0"} if app is not None or command else {}) | listen
+        self._command = command
+        self._inside = inside
         self._app = app
         self._open_files = open_files
         self._log: IO[bytes] = tempfile.TemporaryFile()
@@ -93,7 +104,9 @@ class Sidecar:
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
             file.write(head + self._toml)
         self._config = Path(file.name)
-        command = [sys.executable, "-m", "sidecar", "run", "--config", file.name]
+        command = [*self._inside, sys.executable, "-m", "sidecar", "run", "--config", file.name]
+        if self._command:
+            command += ["--", *self._command]
         if self._open_files is not None:
             command = ["sh", "-c", f'ulimit -n {self._open_files}; exec "$@"', "sh", *command]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=self._log, cwd=ROOT)
