@@ -85,7 +85,8 @@ class Sidecar:
         self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets)
         self._registries: dict[str, StaticRegistry] = {}
         self._lookups: dict[str, asyncio.Task[None]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[Listener, asyncio.Task[None]] = {}
+        """Listeners that a reload has replaced, until their last connection has gone."""
         self.guards = Guards(self.wheel, clock, self._exchanging, lambda: self._scopes.values(), self._pools.close)
         self.assembly = self._assemble(config)
         self._probes = self._new_probes()
@@ -271,6 +272,14 @@ class Sidecar:
 
     # Life
 
+    def bound(self) -> dict[str, tuple[str, int]]:
+        """Host and port of each listener, as bound."""
+        return {name: listener.address for name, listener in self.listeners.items() if listener.address is not None}
+
+    def owing(self) -> int:
+        """How many connections of callers have an answer due, also of listeners that a reload has replaced."""
+        return sum(listener.owing() for listener in (*self._exchanging(), *self._leaving))
+
     def ended_outbound(self) -> int:
         """How many requests of the application have ended so far, whatever they asked for."""
         stats = self.assembly.all_stats()
@@ -293,7 +302,7 @@ class Sidecar:
 
     def _know_own_addresses(self) -> None:
         """The dialer knows where we listen: a connection to ourselves would be a loop."""
-        bound = {name: listener.address for name, listener in self.listeners.items() if listener.address is not None}
+        bound = self.bound()
         inbound = bound.pop("inbound", None)
         self._sockets.own_addresses(tuple(bound.values()), inbound, self.assembly.app)
 
@@ -332,15 +341,14 @@ class Sidecar:
         return fresh
 
     def _leave(self, listener: Listener) -> None:
-        task = self._loop.create_task(listener.retire())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        task = self._leaving[listener] = self._loop.create_task(listener.retire())
+        task.add_done_callback(lambda done: self._leaving.pop(listener))
 
     async def close(self) -> None:
         self.guards.stop()
-        for task in (*self._lookups.values(), *self._leaving):
+        for task in (*self._lookups.values(), *self._leaving.values()):
             task.cancel()
-        for listener in self.listeners.values():
+        for listener in (*self.listeners.values(), *self._leaving):
             await listener.close()
         self._sockets.close()
         self._pools.close()

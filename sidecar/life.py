@@ -1,12 +1,8 @@
 """The life of the process: from its first listener, through signals, to its exit.
 
-SIGTERM begins a drain, second by second: first we are not ready but accept as before, so that whoever watches readiness
-sends no more (``drain.delay``); then inbound finishes what runs and takes nothing new; then outbound serves the
-application until it is idle. All of it within ``delay`` + ``grace``. SIGINT skips the first part, a second signal all.
-
-A connection that seems idle may have a request on its way, and closing it would lose that request. So none is closed
-the moment a drain gets to it: for ``LAST_REQUEST_SECONDS`` it may bring one more, whose response says that it is the
-last. Nor is a request over when its response is written: it is when the peer has taken the last byte.
+SIGTERM and the admin API's ``shutdown`` begin the drain (``drain`` tells it second by second), SIGINT begins it without
+its delay, and a second one of them ends at once. SIGHUP reads the configuration again. With a COMMAND the application's
+life is ours as well: it starts when the listeners are bound, and its end, whenever it comes, is our own.
 """
 
 from __future__ import annotations
@@ -16,35 +12,48 @@ import gc
 import logging
 import resource
 import signal
-from collections.abc import Callable
-from functools import partial
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import Loaded
-from sidecar.proxy.listener import LAST_REQUEST_SECONDS, Listener
+from sidecar.drain import Drain
 from sidecar.reload import Reloader
 from sidecar.telemetry.export.install import install, new_writer
 from sidecar.telemetry.export.writer import Writer
+from sidecar.telemetry.log import Settings as LogSettings
 
-QUIET_SECONDS = 1.0
-"""How long nothing may have begun for outbound to count as idle."""
-POLL_SECONDS = 0.05
+if TYPE_CHECKING:  # Whoever has no COMMAND does without all that it needs.
+    from sidecar.command import Command
 
 log = logging.getLogger("sidecar")
 
 
-def run(loaded: Loaded, read: Callable[[], Loaded], path: str | None) -> int:
-    """Runs a sidecar until a signal ends it; the exit status."""
+def run(loaded: Loaded, read: Callable[[], Loaded], path: str | None, command: Command | None = None) -> int:
+    """Runs a sidecar until a signal, or the end of its application, ends it; the exit status.
+
+    ``read`` reads the configuration again, whose file is at ``path``.
+    """
     clock = Clock()
     writer = new_writer(clock)
-    install(loaded.config.log, clock, writer)
+
+    def log_by(settings: LogSettings) -> None:
+        install(settings, clock, writer)
+        if command is not None:
+            writer.process.format = command.marked(writer.process.format)
+
+    log_by(loaded.config.log)
     writer.start()
     _raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_live(loaded, read, path, clock, writer))
+        status = runner.run(_live(loaded, read, path, command, clock, writer, log_by))
+    if command is not None:
+        command.last_words()
+    return status
 
 
 def _raise_descriptor_limit() -> None:
@@ -53,96 +62,110 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _live(loaded: Loaded, read: Callable[[], Loaded], path: str | None, clock: Clock, writer: Writer) -> int:
-    config = loaded.config
-    loop = asyncio.get_running_loop()
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
-    sidecar = Sidecar(config, loop, clock, Random(), writer=writer)
+async def _live(
+    loaded: Loaded,
+    read: Callable[[], Loaded],
+    path: str | None,
+    command: Command | None,
+    clock: Clock,
+    writer: Writer,
+    log_by: Callable[[LogSettings], None],
+) -> int:
+    life = Life()
+    sidecar = Sidecar(loaded.config, asyncio.get_running_loop(), clock, Random(), writer=writer, actions=life)
+    life.reloader = Reloader(sidecar, loaded, read, log_by)
+    life.drainer = Drain(sidecar, clock, command)
     try:
-        await sidecar.start()
-    except OSError as error:
-        log.error(
-            "cannot listen: %s; choose another address with --inbound, --outbound or --probes", error.strerror or error
-        )
+        try:
+            await sidecar.start()
+        except OSError as error:
+            what = error.strerror or error
+            log.error("cannot listen: %s; choose another address with --inbound, --outbound, --admin or --probes", what)
+            return 1
+        say_where(sidecar)
+        if path is not None:
+            life.reloader.watch(path)
+        # What has been made until now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        if command is not None and life.stops.empty():
+            command.start(life.loop, sidecar.bound(), life.application_ended)
+        await life.until_the_end(command)
+    finally:
+        life.reloader.close()
+        life.drainer.close()
         await sidecar.close()
-        return 1
-    _say_where(sidecar)
-    reloader = Reloader(sidecar, loaded, read, partial(install, clock=clock, writer=writer))
-    loop.add_signal_handler(signal.SIGHUP, reloader.request, "SIGHUP")
-    watching = [loop.create_task(reloader.watch(path))] if path is not None else []
-    # What has been made until now lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    try:
-        first = await signals.get()
-        log.info("%s: draining", first.name)
-        drain = loop.create_task(_drain(sidecar, clock, config.drain.delay if first is signal.SIGTERM else 0.0))
-        second = loop.create_task(signals.get())
+    log.info("bye")
+    return 0 if command is None else command.exit_code()
+
+
+class Life:
+    """What may happen to a sidecar from outside: signals, the admin API's actions, the end of its application."""
+
+    reloader: Reloader
+    drainer: Drain
+
+    def __init__(self) -> None:
+        loop = self.loop = asyncio.get_running_loop()
+        self.stops: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        """Why to end, SIGCHLD for the end of the application."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stops.put_nowait, number)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up, sys.stderr.isatty())
+
+    def reload(self, done: Callable[[Sequence[str]], None]) -> None:
+        self.reloader.request("the admin API", done)
+
+    def drain(self) -> None:
+        log.info("the admin API: draining, and staying")
+        self.drainer.begin()
+
+    def shutdown(self) -> None:
+        self.stops.put_nowait(signal.SIGTERM)
+
+    def application_ended(self) -> None:
+        self.stops.put_nowait(signal.SIGCHLD)
+
+    def _hang_up(self, on_terminal: bool) -> None:
+        """SIGHUP means "read your configuration again" and never "die", unless the terminal that we were on is no more."""
+        if on_terminal and not sys.stderr.isatty():
+            self.stops.put_nowait(signal.SIGINT)
+        else:
+            self.reloader.request("SIGHUP")
+
+    async def until_the_end(self, command: Command | None) -> None:
+        """Waits for a reason to end, and ends; at once if there is a second one."""
+        first = await self.stops.get()
+        log.info("%s: draining", first.name if first is not signal.SIGCHLD else "the application has ended")
+        if command is not None:
+            command.stopping = first is not signal.SIGCHLD
+        delay = self.reloader.loaded.config.drain.delay if first is signal.SIGTERM else 0.0
+        drain = self.loop.create_task(self.drainer.run(delay))
+        second = self.loop.create_task(self._next_stop())
         await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
         if second.done():
+            drain.cancel()
             log.warning("%s: ending at once", second.result().name)
+            if command is not None:
+                await command.end(0)
         else:
             drain.result()
         second.cancel()
-        drain.cancel()
-    finally:
-        for task in watching:
-            task.cancel()
-        await sidecar.close()
-    log.info("bye")
-    return 0
+
+    async def _next_stop(self) -> signal.Signals:
+        while (number := await self.stops.get()) is signal.SIGCHLD:  # In a drain, that is what we are waiting for.
+            pass
+        return number
 
 
-def _say_where(sidecar: Sidecar) -> None:
-    app = sidecar.config.service.app
-    for name, listener in sidecar.listeners.items():
-        if listener.address is not None:
-            to = {"inbound": f" -> {app}", "outbound": f" -> {len(sidecar.assembly.services)} services"}.get(name, "")
-            host, port = listener.address
-            log.info(
-                "%s: %s on %s:%d%s", sidecar.config.service.name, name, f"[{host}]" if ":" in host else host, port, to
-            )
-
-
-async def _drain(sidecar: Sidecar, clock: Clock, delay: float) -> None:
-    sidecar.draining = True
-    end = clock.now() + delay + sidecar.config.drain.grace
-    await asyncio.sleep(delay)
-    inbound = sidecar.listeners.get("inbound")
-    outbound = sidecar.listeners.get("outbound")
-    if inbound is not None:
-        await _finish(inbound, clock, end)
-    if outbound is not None:
-        await _serve_until_quiet(sidecar, outbound, clock, end)
-    left = sum(listener.owing() for listener in (inbound, outbound) if listener is not None)
-    if left:
-        log.warning("requests that did not end in time and are cut off: %d", left)
-
-
-async def _finish(listener: Listener, clock: Clock, end: float) -> None:
-    """Takes no new connection, and lets those that stand have their answers."""
-    listener.end()
-    listener.accepting = False
-    patience = min(end, clock.now() + LAST_REQUEST_SECONDS)
-    while listener.connections and clock.now() < patience:
-        await asyncio.sleep(POLL_SECONDS)
-    listener.close_idle()
-    while listener.owing() and clock.now() < end:
-        await asyncio.sleep(POLL_SECONDS)
-
-
-async def _serve_until_quiet(sidecar: Sidecar, outbound: Listener, clock: Clock, end: float) -> None:
-    """Serves the application until it asks for nothing more, or until ``end``.
-
-    It may connect as often as it likes, but no connection is kept: it never finds one closed that it counts on.
-    """
-    outbound.end()
-    ended = sidecar.ended_outbound()
-    quiet_since = clock.now()
-    while clock.now() < end and (outbound.owing() or clock.now() < quiet_since + QUIET_SECONDS):
-        await asyncio.sleep(POLL_SECONDS)
-        if sidecar.ended_outbound() != ended:
-            ended = sidecar.ended_outbound()
-            quiet_since = clock.now()
+def say_where(sidecar: Sidecar) -> None:
+    """Tells where each listener is, and what is behind it."""
+    name = sidecar.config.service.name
+    behind = {
+        "inbound": f" -> {sidecar.config.service.app}",
+        "outbound": f" -> {len(sidecar.assembly.services)} services",
+    }
+    for listener, (host, port) in sidecar.bound().items():
+        log.info(
+            "%s: %s on %s:%d%s", name, listener, f"[{host}]" if ":" in host else host, port, behind.get(listener, "")
+        )

@@ -48,6 +48,7 @@ class Reloader:
         self._log_by = log_by
         self._asked: list[tuple[str, Done]] = []
         self._task: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def request(self, cause: str, done: Done = lambda problems: None) -> None:
         """Reads the configuration as soon as the reload that runs, if any, has ended. ``cause`` is for the log."""
@@ -55,8 +56,16 @@ class Reloader:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._serve())
 
-    async def watch(self, path: str) -> None:
-        """Reloads whenever the file at ``path`` has changed, for as long as it is not cancelled."""
+    def watch(self, path: str) -> None:
+        """Reloads whenever the file at ``path`` has changed, until ``close``."""
+        self._watching = asyncio.get_running_loop().create_task(self._watch(path))
+
+    def close(self) -> None:
+        for task in (self._watching, self._task):
+            if task is not None:
+                task.cancel()
+
+    async def _watch(self, path: str) -> None:
         watch = Watch(path)
         while True:
             await asyncio.sleep(LOOK_SECONDS)

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from socket import socket
 from types import SimpleNamespace
 
 import pytest
@@ -40,9 +41,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     return configs
 
 
-def take_place_of_app(monkeypatch: pytest.MonkeyPatch, run: Callable[[Config], int]) -> None:
-    """``run`` is called in place of ``life.run``, with the configuration alone."""
-    double = SimpleNamespace(run=lambda loaded, *_: run(loaded.config))
+def take_place_of_app(monkeypatch: pytest.MonkeyPatch, run: Callable[..., int]) -> None:
+    """``run`` is called in place of ``life.run``, with the configuration, and COMMAND if there is one."""
+    double = SimpleNamespace(run=lambda loaded, read, path, *command: run(loaded.config, *command))
     monkeypatch.setitem(sys.modules, "sidecar.life", double)
     monkeypatch.setattr(sidecar, "life", double, raising=False)
 
@@ -57,7 +58,17 @@ def test_help_shows_an_example(command: list[str]) -> None:
     assert re.search(r"Example:\n +sidecar ", result.output)
 
 
-@pytest.mark.parametrize("args", [["nonsense"], ["run", "--colour"], ["run", "extra"], ["config", "validate"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["run", "--colour"],
+        ["run", "extra"],
+        ["run", "--"],
+        ["run", "a", "--", "b"],
+        ["config", "validate"],
+    ],
+)
 def test_wrong_usage_is_2(args: list[str], started: Started) -> None:
     """A mistake in the command is told apart from one in the configuration, and nothing is started."""
     result = call(*args)
@@ -115,6 +126,35 @@ def test_a_wrong_configuration_is_78_and_all_of_it_is_told(
         f"{path}:2: service.nam: unknown key (did you mean name?)",
         f'{path}:3: service.app: expected host:port, such as "127.0.0.1:8080", not "here"',
     ]
+    assert not started
+
+
+@pytest.mark.parametrize(("flags", "app"), [(["--app", "10.0.0.1:8080"], "10.0.0.1:8080"), ([], None)])
+def test_behind_two_dashes_everything_is_the_application_s(
+    flags: list[str], app: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Options of the same name too. It listens where the configuration says, or on a port that is free."""
+    started = []
+
+    def make(arguments: tuple[str, ...], port: int, reserved: socket) -> SimpleNamespace:
+        reserved.close()
+        return SimpleNamespace(arguments=arguments, port=port)
+
+    monkeypatch.setattr("sidecar.command.Command", make)
+    take_place_of_app(monkeypatch, lambda config, command: started.append((config, command)) or 5)
+    assert call("run", "--service", "cart", *flags, "--", "app.py", "--service", "--", "x").exit_code == 5
+    ((config, command),) = started
+    assert command.arguments == ("app.py", "--service", "--", "x")
+    assert config.service.name == "cart"
+    assert str(config.service.app) == (app or f"127.0.0.1:{command.port}")
+
+
+def test_to_wait_for_the_end_of_an_application_takes_one_that_we_have_started(started: Started) -> None:
+    """drain.outbound = "app-exit" without a COMMAND would wait for something that nobody can see."""
+    result = call("run", "--app", "127.0.0.1:8080", SIDECAR_DRAIN__OUTBOUND="app-exit")
+    assert result.exit_code == 78
+    assert 'drain.outbound: "app-exit"' in result.stderr
+    assert "-- COMMAND" in result.stderr
     assert not started
 
 

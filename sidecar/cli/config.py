@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Final
 
@@ -41,8 +41,13 @@ def given(flags: Mapping[str, str | None]) -> list[Setting]:
 
 def loaded_or_exit(path: str | None, flags: Iterable[Setting] = (), profile: str | None = None) -> Loaded:
     """The configuration; or all its problems on standard error, a line each, and exit code 78."""
+    return or_exit(lambda: load_with_origins(path, os.environ, flags, profile))
+
+
+def or_exit(read: Callable[[], Loaded]) -> Loaded:
+    """What ``read`` reads; or all problems on standard error, a line each, and exit code 78."""
     try:
-        return load_with_origins(path, os.environ, flags, profile)
+        return read()
     except ConfigError as error:
         _tell(error.details)
         raise SystemExit(EXIT_CONFIG) from None

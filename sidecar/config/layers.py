@@ -135,7 +135,7 @@ class Layers:
     def _holder(self, table: Path, files_only: bool = False) -> Layer:
         """The lowest layer that has this table, else the file. What is missing is to be written in a file."""
         own = [layer for layer in self._layers if layer.name != DEFAULT and (layer.text is not None or not files_only)]
-        root = own[0] if own and own[0].text is not None else Layer("configuration", {})
+        root = next((layer for layer in own if layer.text is not None), Layer("configuration", {}))
         return next((layer for layer in own if table and _has(layer.tables, table)), root)
 
     def problem(self, path: Path, what: str) -> Problem:
@@ -153,10 +153,10 @@ def written(node: object, layer: Layer, path: Path) -> Any:
     return Written(node, layer, path)
 
 
-def lowest(path: str | None) -> list[Layer]:
-    """What is built in, and the file at ``path``. Raises :class:`ConfigError` if it cannot be read."""
-    built_in = Layer(DEFAULT, BUILT_IN)
-    return [built_in] if path is None else [built_in, _file(path)]
+def lowest(path: str | None, beneath: Iterable[Setting] = ()) -> list[Layer]:
+    """What is built in, ``beneath``, and the file at ``path``. Raises :class:`ConfigError` if it cannot be read."""
+    layers = [Layer(DEFAULT, BUILT_IN), *map(_setting, beneath)]
+    return layers if path is None else [*layers, _file(path)]
 
 
 def profile_names(below: list[Layer]) -> tuple[str, ...]:

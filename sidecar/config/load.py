@@ -76,13 +76,14 @@ def load_with_origins(
     environ: Mapping[str, str] = _NOTHING,
     flags: Iterable[Setting] = (),
     profile: str | None = None,
+    beneath: Iterable[Setting] = (),
 ) -> Loaded:
-    """The configuration of the file at ``path`` (``None``: there is none), with what lies over it.
+    """The configuration of the file at ``path`` (``None``: there is none), with what lies over it, and ``beneath``.
 
     Of ``environ`` the names of the form ``SIDECAR_SERVICE__NAME`` count, two underscores for a dot. ``profile`` is the
     name of one that the file has. Raises :class:`ConfigError` with all problems, and nothing else.
     """
-    below = lowest(path)
+    below = lowest(path, beneath)
     over = list(outside(environ, flags))
     found = list(_about_profiles(below, over, profile))
     chosen = profile_layer(below, profile) if profile else None

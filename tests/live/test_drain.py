@@ -52,11 +52,12 @@ class Held:
 class Load:
     """One connection that asks again and again until a response says that it was the last."""
 
-    def __init__(self, port: int, host: str) -> None:
+    def __init__(self, port: int, host: str, path: str = "/") -> None:
         self.answers: list[float] = []
         self.failures: list[object] = []
         self._port = port
         self._host = host
+        self._path = path
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -64,7 +65,7 @@ class Load:
         with Client(self._port) as client:
             while True:
                 try:
-                    answer = client.get(self._host)
+                    answer = client.get(self._host, self._path)
                 except Closed as closed:
                     self.failures.append(closed)
                     return

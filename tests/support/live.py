@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
@@ -64,7 +64,8 @@ class Sidecar:
     ``listen`` says which listeners there are besides outbound, probes and admin, which take free ports by themselves.
     ``open_files`` is the hard limit on file descriptors, ``stdout`` the descriptor that it gets, and ``redirect`` what a
     shell does to its descriptors before (``"2>&-"``; without standard error the ports must be given).
-    ``module`` is what is run in place of the package.
+    ``module`` is what is run in place of the package. ``command`` is the application that it starts itself,
+    ``inside`` a command line that ours is appended to.
     """
 
     def __init__(
@@ -75,10 +76,14 @@ class Sidecar:
         stdout: int | None = None,
         redirect: str = "",
         module: str = "sidecar",
+        command: Sequence[str] = (),
+        inside: Sequence[str] = (),
         **listen: str,
     ) -> None:
         self._toml = toml
-        self._listen = LISTEN | ({"inbound": "127.0.0.1:0"} if app is not None else {}) | listen
+        self._listen = LISTEN | ({"inbound": "127.0.0.1:0"} if app is not None or command else {}) | listen
+        self._command = command
+        self._inside = inside
         self._app = app
         self._open_files = open_files
         self._stdout = stdout
@@ -105,7 +110,9 @@ class Sidecar:
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
             file.write(self._text())
         self._config = Path(file.name)
-        command = [sys.executable, "-m", self._module, "run", "--config", file.name]
+        command = [*self._inside, sys.executable, "-m", self._module, "run", "--config", file.name]
+        if self._command:
+            command += ["--", *self._command]
         if self._open_files is not None:
             command = ["sh", "-c", f'ulimit -n {self._open_files}; exec "$@"', "sh", *command]
         if self._redirect:
