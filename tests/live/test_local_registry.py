@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.clock import Clock
+from sidecar.discovery.local.alarm import Alarm
 from sidecar.discovery.local.directory import Directory, place
 from sidecar.discovery.local.owner import Processes
 from sidecar.discovery.local.running import running
@@ -247,3 +249,95 @@ def test_whoever_is_killed_while_writing_leaves_nothing_that_anybody_takes_for_a
             until(lambda: ports("crowd") == [], "it is gone")
             assert not list(path.glob("crowd@*.json"))
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+# Watching
+
+
+class Watched:
+    """A directory with an alarm on it; ``rung`` counts."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir()
+        self.path = path
+        self.rung = 0
+        self.alarm = Alarm(self._ring)
+        self.alarm.follow(str(path))
+
+    def _ring(self) -> None:
+        self.rung += 1
+
+    def put(self, name: str) -> None:
+        """As an announcement is written."""
+        unfinished = self.path / f".{name}.tmp"
+        unfinished.write_bytes(b"new")
+        unfinished.rename(self.path / name)
+
+    def rings_for(self, change: Callable[[], object]) -> None:
+        before = self.rung
+        change()
+        until(lambda: self.rung > before, "the alarm rings")
+
+
+def test_a_change_rings_at_once_and_a_heartbeat_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file, one written anew, one removed."""
+    watchfiles = pytest.importorskip("watchfiles")
+    heard: list[tuple[object, str]] = []
+    watch = watchfiles.watch
+
+    def listen(*paths: str, **settings: object) -> Iterator[set[tuple[object, str]]]:
+        for changes in watch(*paths, **settings):
+            yield changes
+            # Only now has the alarm done with them.
+            heard.extend(changes)
+
+    monkeypatch.setattr(watchfiles, "watch", listen)
+    watched = Watched(tmp_path / "first")
+    # It begins in its own time; from the first ring on it is there.
+    until(lambda: watched.put("a") or watched.rung, "the alarm has begun")
+    watched.rings_for(lambda: watched.put("b"))
+    watched.rings_for(lambda: watched.put("b"))
+    watched.rings_for((watched.path / "b").unlink)
+    beats = (watchfiles.Change.modified, str(watched.path / "a"))
+
+    def hear_one() -> None:
+        before = heard.count(beats)
+        until(lambda: os.utime(watched.path / "a") or heard.count(beats) > before, "the heartbeat is heard")
+
+    hear_one()  # And with it everything that came before it.
+    before = watched.rung
+    hear_one()
+    assert watched.rung == before
+    watched.alarm.close()
+
+
+def test_a_member_hears_of_changes_through_watchfiles(tmp_path: Path) -> None:
+    """The library is loaded by whoever uses the registry, and sees what the next look would have."""
+    pytest.importorskip("watchfiles")
+    path = tmp_path / "registry"
+    with member(path, "shop", 7000, "orders") as shop, member(path, "orders", 8001) as orders:
+        until_line(shop, "8001")
+        maps = Path(f"/proc/{shop.pid}/maps").read_text()
+        assert "watchfiles" in maps
+        orders.terminate()
+        until_line(shop, "")
+
+
+class Broken(types.ModuleType):
+    def watch(self, *paths: str, **settings: object) -> Iterator[object]:
+        raise OSError("inotify watch limit reached")
+
+
+@pytest.mark.parametrize("library", [None, Broken("watchfiles")])
+def test_without_a_library_that_works_looks_are_all_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: types.ModuleType | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is optional, and the system may have no watch left; the log says so, and nothing else is different."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setitem(sys.modules, "watchfiles", library)
+    watched = Watched(tmp_path / "first")
+    assert watched.alarm._thread is not None
+    watched.alarm._thread.join()
+    watched.alarm.close()
+    assert watched.rung == 0
+    assert ("inotify watch limit reached" in caplog.text) == (library is not None)

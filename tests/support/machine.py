@@ -76,7 +76,7 @@ class Machine:
         owner = Owner(pid=self._pids, started=1, system="elsewhere" if elsewhere else "here")
         path = str(self.path) if path == "" else path
         registry = LocalRegistry(
-            self.loop, self.clock, self.random, path, owner=owner, processes=self.world, thread=AtOnce()
+            self.loop, self.clock, self.random, path, owner=owner, processes=self.world, thread=AtOnce(), watch=False
         )
         if service:
             registry.register(Instance(service=service, host="127.0.0.1", port=port, **more))

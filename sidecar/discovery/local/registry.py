@@ -11,11 +11,13 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
 
 from sidecar.clock import Clock, Random
+from sidecar.discovery.local.alarm import Alarm
 from sidecar.discovery.local.announcement import Announcement, decode, encode
 from sidecar.discovery.local.directory import Directory, Refused, place
 from sidecar.discovery.local.owner import Owner, Processes, ourselves
@@ -61,8 +63,10 @@ class LocalRegistry:
         owner: Owner | None = None,
         processes: Processes | None = None,
         thread: Executor | None = None,
+        watch: bool = True,
     ) -> None:
-        """``owner``, ``processes`` and ``thread`` are for tests: who we are, whom we can see, and what works for us."""
+        """``owner``, ``processes`` and ``thread`` are for tests: who we are, whom we can see, and what works for us.
+        Without ``watch`` changes are seen at the next look only."""
         self._loop = loop
         self._clock = clock
         self._place = place(path)
@@ -82,6 +86,7 @@ class LocalRegistry:
         # What belongs to the thread.
         processes = processes or Processes()
         self._directory: Directory | None = None
+        self._alarm = Alarm(self._ring) if watch else None
         self._post = Post(clock)
         self._view = View(clock, processes)
         self._sweep = Sweep(clock, processes)
@@ -238,10 +243,19 @@ class LocalRegistry:
             self._directory = None
             directory.close()
         self._directory = Directory(self._place)
+        if self._alarm is not None:
+            self._alarm.follow(self.path)
         return self._directory
+
+    def _ring(self) -> None:
+        """Something has changed, says a thread that may outlive the loop."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     def _leave(self) -> None:
         """Leaves nothing behind."""
+        if self._alarm is not None:
+            self._alarm.close()
         directory, self._directory = self._directory, None
         if directory is None:
             return
