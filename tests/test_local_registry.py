@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sidecar.clock import Clock
 from sidecar.discovery.endpoint_set import EndpointSet
 from sidecar.discovery.local.announcement import MAX_BYTES, Announcement, decode, encode, prefix
-from sidecar.discovery.local.directory import Directory, Refused, place
+from sidecar.discovery.local.directory import Directory, Refused, Stamp, place
 from sidecar.discovery.local.owner import Owner, Processes, ourselves
 from sidecar.discovery.local.post import HEARTBEAT_SECONDS
 from sidecar.discovery.local.registry import REPEAT_SECONDS
@@ -169,6 +169,24 @@ def test_what_others_could_not_read_is_not_registered(machine: Machine) -> None:
         node.registry.announce("orders", listeners={str(number): "x" * 250 for number in range(300)})
     wait(machine)
     assert machine.files() == []
+
+
+def test_nobody_is_told_anything_after_the_end(machine: Machine) -> None:
+    """Not even what a last look has found on the way; ending twice is ending once."""
+    node = machine.start("shop", 8001)
+    node.watch("orders")
+    wait(machine)
+    machine.start("orders", 8002)
+
+    async def end() -> None:
+        await asyncio.gather(node.registry.deregister(), node.registry.close())
+        await node.registry.deregister()
+        await node.registry.close()
+
+    machine.loop.run_until_complete(end())
+    wait(machine, 10)
+    assert node.told["orders"] == [()]
+    assert [name.partition("@")[0] for name in machine.files()] == ["orders"]
 
 
 # Going
@@ -323,6 +341,37 @@ def test_without_a_heartbeat_they_expire_and_with_one_they_are_back(machine: Mac
     assert node.sees("orders") == ["127.0.0.1:8002"]
 
 
+def test_whoever_comes_back_while_its_file_is_cleared_away_keeps_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what has not changed since it was judged is removed, and then it is looked at again."""
+    node = machine.start()
+    node.watch("orders")
+    machine.pause(machine.start("orders", 8002, elsewhere=True))
+    wait(machine)
+    remove = Directory.remove
+
+    def late(directory: Directory, name: str, seen: Stamp | None = None) -> None:
+        directory.touch(name, machine.clock.wall())
+        remove(directory, name, seen)
+
+    monkeypatch.setattr(Directory, "remove", late)
+    before = machine.files()
+    wait(machine, EXPIRY_SECONDS + 2 * LOOK)
+    assert [len(told) for told in node.told["orders"]] == [0, 1, 0, 1]
+    assert machine.files() == before
+
+
+@pytest.mark.parametrize("skew", [-3600.0, 3600.0])
+def test_a_heartbeat_with_another_clock_is_a_heartbeat(machine: Machine, skew: float) -> None:
+    """At first it looks like something left over; then it moves."""
+    machine.start("orders", 8002, elsewhere=True, skew=skew)
+    node = machine.start()
+    node.watch("orders")
+    wait(machine, HEARTBEAT_SECONDS + LOOK)
+    assert [len(told) for told in node.told["orders"]] == [0, 1]
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_jumps_makes_nobody_expire(machine: Machine, hours: int) -> None:
     """Only whether a heartbeat comes counts, not what time it says."""
@@ -397,6 +446,19 @@ def test_a_process_id_that_was_given_out_again_is_not_the_owner() -> None:
     assert processes.knows(other) and not processes.alive(other)
 
 
+def test_whom_we_do_not_know_yet_we_examine_thoroughly(tmp_path: Path) -> None:
+    """What was left by a process whose id somebody else has now is not called once."""
+    path, we, view = tmp_path / "registry", ourselves(), View(Clock(lambda: 0.0), Processes())
+    for number in (1, 2):
+        other = msgspec.structs.replace(we, started=we.started + number)
+        address = Instance(service="orders", host="127.0.0.1", port=number)
+        announced(path, "orders", number, other, 1.0, instance=address)
+    directory = Directory(place(str(path)))
+    assert view.look(["orders"], directory) == {"orders": ()}
+    assert list(path.iterdir()) == []
+    directory.close()
+
+
 @pytest.mark.parametrize("system", ["", "another boot pid:[1]"])
 def test_of_processes_elsewhere_nothing_is_known(system: str) -> None:
     """Of another run of the kernel or another namespace, or if we do not know where they are."""
@@ -453,6 +515,7 @@ def foreign(path: Path) -> None:
         plain(b'{"x":' + b"[" * 60000),
         plain(GOOD.replace(b'"schema": 1', b'"schema": 2')),
         plain(GOOD.replace(b'"orders"', b'"shop"')),
+        plain(b'"shop"'.join(GOOD.rsplit(b'"orders"', 1))),
         plain(GOOD.replace(b'"pid": 1', b'"pid": 0')),
         plain(GOOD.replace(b'"pid": 1', b'"pid": 99999999999')),
         plain(GOOD.replace(b"127.0.0.1", b"127.0.0.1\\r\\nx: y")),
@@ -474,7 +537,10 @@ def test_a_file_that_makes_no_sense_is_told_of_once_and_left_alone(
     machine.start("orders", 8002)
     node.watch("orders")
     wait(machine, 3 * SWEEP_SECONDS)
-    assert node.sees("orders") == ["127.0.0.1:8002"]
+    os.utime(machine.path / NAME, (0, 0), follow_symlinks=False)
+    machine.start("orders", 8003)
+    wait(machine)
+    assert node.sees("orders") == ["127.0.0.1:8002", "127.0.0.1:8003"]
     assert (machine.path / NAME).lstat()
     assert len([one for one in caplog.messages if NAME in one and "ignoring" in one]) == 1
 
@@ -549,11 +615,11 @@ def test_a_directory_that_is_opened_to_others_later_is_not_believed_any_more(
     """What was known stays, until it is ours alone again."""
     node = machine.start()
     node.watch("orders")
-    machine.start("orders", 8001)
+    machine.start("orders", 8001, elsewhere=True)
     wait(machine)
     machine.path.chmod(0o777)
     machine.path.joinpath(NAME).write_bytes(GOOD)
-    wait(machine)
+    wait(machine, 2 * EXPIRY_SECONDS)
     assert node.sees("orders") == ["127.0.0.1:8001"]
     assert "is open to others" in node.registry.state().trouble
     machine.path.joinpath(NAME).unlink()
@@ -642,9 +708,12 @@ def test_without_the_directory_what_is_known_is_kept_and_who_dies_is_noticed(
 
     with monkeypatch.context() as patch:
         patch.setattr(Directory, "changed_ns", fail)
+        wait(machine)
+        stale_since = node.registry.state().stale_since
+        assert stale_since is not None and machine.loop.time() - LOOK <= stale_since
         wait(machine, 2 * EXPIRY_SECONDS)
         assert node.sees("orders") == ["127.0.0.1:8001", "127.0.0.1:8002", "127.0.0.1:8003"]
-        assert node.registry.state().stale_since is not None
+        assert node.registry.state().stale_since == stale_since
         machine.kill(mortal)
         wait(machine, 2 * LOOK)
         assert node.sees("orders") == ["127.0.0.1:8002", "127.0.0.1:8003"]
@@ -677,14 +746,14 @@ def test_the_dead_of_services_that_nobody_calls_are_cleared_away(machine: Machin
     machine.start("beating", 8004, elsewhere=True)
     unfinished = machine.path / f".{NAME}.tmp"
     unfinished.write_bytes(b"half")
-    strange = [machine.path / "notes.txt", machine.path / ".bashrc", machine.path / ".x.tmp", machine.path / NAME]
+    strange = [machine.path / "notes.txt", machine.path / ".bashrc", machine.path / ".x.json.tmp", machine.path / NAME]
     for path in strange:
         path.write_bytes(b"mine")
     node = machine.start()
     assert not [name for name in machine.files() if name.startswith("dead")]
     wait(machine, 2 * SWEEP_SECONDS + LOOK)
     left = {name.partition("@")[0] for name in machine.files() if name != NAME}
-    assert left == {"alive", "beating", "notes.txt", ".bashrc", ".x.tmp"}
+    assert left == {"alive", "beating", "notes.txt", ".bashrc", ".x.json.tmp"}
     assert all(path.read_bytes() == b"mine" for path in strange)
     machine.pause(node)
 

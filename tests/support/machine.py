@@ -68,15 +68,22 @@ class Machine:
         self._pids = 100
 
     def start(
-        self, service: str = "", port: int = 0, elsewhere: bool = False, path: str | None = "", **more: Any
+        self,
+        service: str = "",
+        port: int = 0,
+        elsewhere: bool = False,
+        path: str | None = "",
+        skew: float = 0.0,
+        **more: Any,
     ) -> Node:
         """A sidecar that has started; with a ``service``, it is registered as an instance of it. ``path`` is another
-        directory than the machine's, ``None`` that of this user."""
+        directory than the machine's, ``None`` that of this user; its wall clock is ``skew`` seconds ahead."""
         self._pids += 1
         owner = Owner(pid=self._pids, started=1, system="elsewhere" if elsewhere else "here")
         path = str(self.path) if path == "" else path
+        clock = Clock(self.clock.now, lambda: self.clock.wall() + skew)
         registry = LocalRegistry(
-            self.loop, self.clock, self.random, path, owner=owner, processes=self.world, thread=AtOnce(), watch=False
+            self.loop, clock, self.random, path, owner=owner, processes=self.world, thread=AtOnce(), watch=False
         )
         if service:
             registry.register(Instance(service=service, host="127.0.0.1", port=port, **more))

@@ -14,13 +14,12 @@ HEARTBEAT_SECONDS = 5.0
 class Post:
     """At most one announcement at a time. What raises ``OSError`` has not been done and is to be tried again."""
 
-    __slots__ = ("_at", "_beaten", "_clock", "_inode", "posted")
+    __slots__ = ("_beaten", "_clock", "_inode", "posted")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.posted: Announcement | None = None
         """What others can read, as far as we know."""
-        self._at: Directory | None = None
         self._inode = 0
         self._beaten = 0.0
 
@@ -34,7 +33,7 @@ class Post:
         if wanted != self.posted or not self._stands(directory):
             self.posted = None
             written = directory.write(wanted.file, encode(msgspec.structs.replace(wanted, written=wall)), wall)
-            self.posted, self._at, self._inode, self._beaten = wanted, directory, written.inode, now
+            self.posted, self._inode, self._beaten = wanted, written.inode, now
         elif now - self._beaten >= HEARTBEAT_SECONDS:
             directory.touch(wanted.file, wall)
             self._beaten = now
@@ -45,7 +44,7 @@ class Post:
             self.posted = None
 
     def _stands(self, directory: Directory) -> bool:
-        if self.posted is None or self._at is not directory:
+        if self.posted is None:
             return False
         try:
             found: Stamp = directory.stamp(self.posted.file)

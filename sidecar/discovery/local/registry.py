@@ -152,7 +152,10 @@ class LocalRegistry:
         self._task = self._loop.create_task(self._run())
 
     async def close(self) -> None:
+        if self._closed:
+            return
         self._closed = True
+        self._wanted = None
         if self._task is not None:
             self._task.cancel()
         await self._loop.run_in_executor(self._thread, self._leave)
