@@ -150,11 +150,28 @@ def test_one_who_cannot_cope_with_what_it_is_told_ends_nothing(
     """The defect is logged, and the looks go on."""
     node = machine.start()
     node.registry.subscribe("orders", lambda instances: 1 / len(instances))  # type: ignore[arg-type, return-value]
-    wait(machine)
     node.watch("shop")
     wait(machine)
     assert node.told["shop"] == [()]
+    assert "a defect in what follows the instances of orders" in caplog.text
+
+
+def test_a_defect_of_ours_does_not_end_the_looks(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and whatever comes after it is seen."""
+
+    def fail(*args: object) -> None:
+        raise KeyError("defect")
+
+    node = machine.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(View, "look", fail)
+        wait(machine)
     assert "a defect in the local registry" in caplog.text
+    node.watch("shop")
+    wait(machine)
+    assert node.told["shop"] == [()]
 
 
 def test_what_others_could_not_read_is_not_registered(machine: Machine) -> None:
@@ -591,7 +608,9 @@ def test_services_are_told_apart_by_the_names_of_their_files() -> None:
 
 
 @pytest.mark.parametrize("make", ["link", "open", "file", pytest.param("foreign", marks=FOREIGN)])
-def test_a_directory_that_is_not_ours_alone_is_refused(machine: Machine, make: str) -> None:
+def test_a_directory_that_is_not_ours_alone_is_refused(
+    machine: Machine, make: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whoever could write to it could send our calls anywhere; the error says what to do."""
     path = machine.path
     if make == "link":
@@ -607,6 +626,7 @@ def test_a_directory_that_is_not_ours_alone_is_refused(machine: Machine, make: s
             os.chown(path, 12345, 12345)
     with pytest.raises(Refused, match=f"{path} (is a link|is no directory|is open to others|belongs to another user)"):
         machine.start("orders", 8001)
+    assert caplog.text == "", "the error says it all, and nothing is tried again"
 
 
 def test_a_directory_that_is_opened_to_others_later_is_not_believed_any_more(

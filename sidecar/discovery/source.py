@@ -65,7 +65,9 @@ class Source(Protocol):
         ...
 
     def register(self, instance: Instance) -> None:
-        """Others shall find ``instance``, in place of what was registered before; kept up until ``deregister``."""
+        """Others shall find ``instance``, in place of what was registered before; kept up until ``deregister``.
+
+        Raises ``ValueError`` if it is nothing that a registry could hold."""
         ...
 
     async def deregister(self) -> None:

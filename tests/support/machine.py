@@ -18,7 +18,14 @@ from tests.support.virtual import VirtualLoop
 class AtOnce(Executor):
     """Does what it is given on the spot, so that no time passes."""
 
+    ended = False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.ended = True
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self.ended:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))

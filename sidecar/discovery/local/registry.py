@@ -145,10 +145,14 @@ class LocalRegistry:
     # Life
 
     async def start(self) -> None:
-        error = (await self._turn()).blind
-        if isinstance(error, Refused):
+        try:
+            await self._loop.run_in_executor(self._thread, self._enter)
+        except Refused:
             await self.close()
-            raise error
+            raise
+        except OSError:
+            pass  # The first turn tells of it, and later ones try again.
+        await self._turn()
         self._task = self._loop.create_task(self._run())
 
     async def close(self) -> None:
@@ -172,7 +176,7 @@ class LocalRegistry:
             except Exception:
                 log.exception("a defect in the local registry; going on")
 
-    async def _turn(self) -> _Turn:
+    async def _turn(self) -> None:
         suspects, self._suspects = self._suspects, []
         services = tuple(self._subscriptions)
         turn = await self._loop.run_in_executor(self._thread, self._work, self._wanted, services, suspects)
@@ -180,7 +184,6 @@ class LocalRegistry:
         if not self._closed:
             for service, instances in turn.found.items():
                 self._tell(service, instances, turn.blind is None)
-        return turn
 
     def _tell(self, service: str, instances: Sequence[Instance], looked: bool) -> None:
         subscription = self._subscriptions.get(service)
@@ -188,7 +191,10 @@ class LocalRegistry:
         if subscription is None or instances == subscription.last or not (looked or subscription.last is not None):
             return
         subscription.last = instances
-        subscription.told(instances)
+        try:
+            subscription.told(instances)
+        except Exception:
+            log.exception("a defect in what follows the instances of %s; going on", service)
 
     def _judge(self, turn: _Turn) -> None:
         now = self._clock.now()
