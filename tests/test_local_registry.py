@@ -745,6 +745,25 @@ def test_without_the_directory_what_is_known_is_kept_and_who_dies_is_noticed(
     assert node.registry.state().stale_since is None
 
 
+def test_a_directory_that_could_not_be_listed_for_a_while_is_listed_then(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although it has not changed since the first time that it could not."""
+
+    def fail(*args: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    node = machine.start()
+    node.watch("orders")
+    with monkeypatch.context() as patch:
+        patch.setattr(Directory, "names", fail)
+        machine.pause(machine.start("orders", 8001))
+        wait(machine, 5 * LOOK)
+        assert node.told["orders"] == []
+    wait(machine)
+    assert node.sees("orders") == ["127.0.0.1:8001"]
+
+
 def test_a_directory_that_cannot_be_made_is_made_later(machine: Machine) -> None:
     """The start is not held up by it."""
     machine.path = machine.path / "below"
@@ -781,9 +800,9 @@ def test_the_dead_of_services_that_nobody_calls_are_cleared_away(machine: Machin
 # Which sidecars run
 
 
-def announced(path: Path, service: str, ident: int, owner: Owner, written: float, **more: object) -> None:
+def announced(path: Path | None, service: str, ident: int, owner: Owner, written: float, **more: object) -> None:
     one = Announcement(service=service, id=f"{ident:016x}", owner=owner, written=written, **more)  # type: ignore[arg-type]
-    directory = Directory(place(str(path)))
+    directory = Directory(place(str(path) if path is not None else None))
     directory.write(one.file, encode(one), written)
     directory.close()
 
@@ -807,6 +826,17 @@ def test_the_sidecars_that_run_are_found_with_their_admin_addresses(tmp_path: Pa
     assert found[2].listeners == {"outbound": "127.0.0.1:16001"}
     assert found[2].owner.pid == os.getpid()
     assert len(list(path.iterdir())) == 6
+
+
+def test_they_are_found_wherever_a_sidecar_of_this_user_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was started without a login session, and is asked from within one, say."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    for service in ("timer", "shop"):
+        announced(None, service, 1, ourselves(), 1.0)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert [one.service for one in running()] == ["shop", "timer"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sidecar", f"sidecar-{os.geteuid()}"]
 
 
 def test_where_there_is_no_directory_no_sidecar_runs(tmp_path: Path) -> None:

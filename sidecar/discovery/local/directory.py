@@ -47,15 +47,21 @@ class Place(NamedTuple):
 
 def place(path: str | None = None) -> Place:
     """That of ``path``, or of the registry of this user on this machine."""
+    return places(path)[0]
+
+
+def places(path: str | None = None) -> list[Place]:
+    """Where sidecars of this user may be: whoever has a login session looks elsewhere than whoever has none."""
     if path is not None:
         base, name = os.path.split(os.path.abspath(path))
-        return Place(base, (name,), kept=True)
+        return [Place(base, (name,), kept=True)]
+    found = [Place(tempfile.gettempdir(), (f"sidecar-{os.geteuid()}", "registry"), kept=False)]
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     # After sudo it may be another user's, whom a directory of ours would be in the way of.
     with suppress(OSError):
         if os.path.isabs(runtime) and os.stat(runtime).st_uid == os.geteuid():
-            return Place(runtime, ("sidecar", "registry"), kept=False)
-    return Place(tempfile.gettempdir(), (f"sidecar-{os.geteuid()}", "registry"), kept=False)
+            found.insert(0, Place(runtime, ("sidecar", "registry"), kept=False))
+    return found
 
 
 def stamp(found: os.stat_result) -> Stamp:

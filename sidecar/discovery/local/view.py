@@ -130,10 +130,10 @@ class View:
         if directory is self._directory and changed == self._changed and self._settled:
             return False
         # Two changes in the same instant of a coarse clock look like one, of which we may have seen half: once more.
-        self._settled = directory is self._directory and changed == self._changed
-        self._directory, self._changed = directory, changed
+        settled = directory is self._directory and changed == self._changed
         wanted = set(self._services.values())
         self._names = {name for name in directory.names() if prefix_of(name) in wanted}
+        self._directory, self._changed, self._settled = directory, changed, settled
         for name in self._names - self._files.keys():
             self._files[name] = _File()
         self._refused &= self._names
