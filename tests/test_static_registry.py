@@ -16,22 +16,7 @@ from sidecar.clock import Clock, Random
 from sidecar.config.load import load
 from sidecar.discovery.static import REFRESH_SECONDS, RETRY_SECONDS, Resolve, StaticRegistry, Written, resolve
 from sidecar.model import Endpoint
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Time goes to the next timer as soon as nothing else is left to do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
+from tests.support.virtual import VirtualLoop
 
 
 @pytest.fixture

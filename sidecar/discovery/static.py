@@ -12,9 +12,10 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from sidecar.discovery.endpoint_set import EndpointSet
 from sidecar.model import Endpoint
 
 REFRESH_SECONDS: Final = 30.0
@@ -70,8 +71,7 @@ class StaticRegistry:
         self._publish = publish
         self._resolve = resolve
         self._known: dict[str, list[str]] = {}
-        self._endpoints: dict[tuple[str, int], Endpoint] = {}
-        self._published: list[tuple[str, int, int, str]] = []
+        self._endpoints = EndpointSet()
         self.asked = asyncio.Event()
         """Set when every name has been asked for once, whatever came of it."""
         self._written = written
@@ -117,26 +117,14 @@ class StaticRegistry:
             log.warning("%s cannot be resolved (%s); %s, trying again", host, why, kept)
 
     def publish(self) -> None:
-        """Publishes what is known, if that is news. An address that stays is the same endpoint, with its breaker and
-        connections, whatever its weight has become; where one is given twice the first counts."""
-        wanted: dict[tuple[str, int], Written] = {}
-        for one in self._written:
-            for address in self._known.get(one.host, []) if one.host in self._names else [one.host]:
-                wanted.setdefault((address, one.port), one)
-        current = [(*address, one.weight, one.zone) for address, one in wanted.items()]
-        if current == self._published:
-            return
-        self._published = current
-        self._endpoints = {address: self._endpoint(address, one) for address, one in wanted.items()}
-        self._publish(tuple(self._endpoints.values()))
-
-    def _endpoint(self, address: tuple[str, int], one: Written) -> Endpoint:
-        endpoint = self._endpoints.get(address)
-        if endpoint is None:
-            return Endpoint(*address, one.weight, one.zone)
-        endpoint.weight = one.weight
-        endpoint.zone = one.zone
-        return endpoint
+        """Publishes what is known, if that is news."""
+        endpoints = self._endpoints.update(
+            replace(one, host=address)
+            for one in self._written
+            for address in (self._known.get(one.host, []) if one.host in self._names else [one.host])
+        )
+        if endpoints is not None:
+            self._publish(endpoints)
 
     async def run(self) -> None:
         """Refreshes for as long as it is not cancelled."""

@@ -1,0 +1,87 @@
+"""What every registry that moves by itself looks like from outside.
+
+A source is told which services are wanted and tells the instances of each, again and again; it is handed our own
+instance and sees to it that others find it. Whatever goes wrong on the way stays inside: a source that cannot reach its
+registry keeps what it knows, says since when in its state, and goes on trying. Nothing here waits for anything else, and
+no call of a request goes through a source: what it tells becomes endpoints, and those are what requests see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Protocol
+
+import msgspec
+from msgspec import Meta
+
+# What a registry holds was written by others and ends in addresses, logs and labels of metrics.
+Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"\A[!-~]+\Z")]
+Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"\A[0-9A-Za-z:._%-]+\Z")]
+Label = Annotated[str, Meta(max_length=256, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """One running copy of a service, as a registry knows it. ``host`` is an address, or a name that is resolved at each
+    connection; ``id`` tells it from all others of its service, empty where a registry has no such thing."""
+
+    service: Name
+    host: Host
+    port: Annotated[int, Meta(ge=1, le=65535)]
+    weight: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
+    zone: Label = ""
+    tags: tuple[Label, ...] = ()
+    meta: Mapping[Label, Label] = {}
+    version: Label = ""
+    id: Label = ""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """How a source fares, for readiness, metrics and people.
+
+    ``seen``: it has answered at least once. ``stale_since``: monotonic seconds from which on what it tells may be out of
+    date, ``None`` if it is not. ``registered``: others can find our own instance. ``trouble``: what is wrong, in words.
+    """
+
+    seen: bool = False
+    stale_since: float | None = None
+    registered: bool = False
+    trouble: str = ""
+
+
+Told = Callable[[Sequence[Instance]], None]
+"""Gets the instances of one service: all of them, each time that they have changed, on the loop and never from within a
+call to the source. The first time is the answer to ``subscribe``, and may be empty: then there are none."""
+
+
+class Source(Protocol):
+    """A registry. All calls are made on the loop and none of them raises because the registry is in trouble."""
+
+    def subscribe(self, service: str, told: Told) -> None:
+        """``told`` gets the instances of ``service`` from now on; whoever was told before is no more."""
+        ...
+
+    def unsubscribe(self, service: str) -> None:
+        """Nobody is told of ``service`` any more, from this moment on."""
+        ...
+
+    def register(self, instance: Instance) -> None:
+        """Others shall find ``instance``, in place of what was registered before; kept up until ``deregister``.
+
+        Raises ``ValueError`` if it is nothing that a registry could hold."""
+        ...
+
+    async def deregister(self) -> None:
+        """Others shall find us no more; returns when the registry knows, or when it has been tried once in vain."""
+        ...
+
+    def state(self) -> State: ...
+
+    async def start(self) -> None:
+        """Begins. Returns after the first exchange with the registry, good or bad; the caller bounds the wait.
+
+        Raises ``OSError`` only for what trying again cannot mend and a person has to."""
+        ...
+
+    async def close(self) -> None:
+        """Deregisters and ends; nobody is told anything any more."""
+        ...
