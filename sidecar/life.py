@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -111,7 +111,7 @@ class Life:
         """Why to end, SIGCHLD for the end of the application."""
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stops.put_nowait, number)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up, sys.stderr.isatty())
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up, os.isatty(2))
 
     def reload(self, done: Callable[[Sequence[str]], None]) -> None:
         self.reloader.request("the admin API", done)
@@ -128,7 +128,7 @@ class Life:
 
     def _hang_up(self, on_terminal: bool) -> None:
         """SIGHUP means "read your configuration again" and never "die", unless the terminal that we were on is no more."""
-        if on_terminal and not sys.stderr.isatty():
+        if on_terminal and not os.isatty(2):
             self.stops.put_nowait(signal.SIGINT)
         else:
             self.reloader.request("SIGHUP")

@@ -106,7 +106,7 @@ class Reloader:
             return ()
         log.error("%s: the configuration is not taken over, the one before runs on:", cause)
         for problem in problems:
-            log.error("  %s", problem)
+            log.error("  " + problem)  # Without arguments, so that each is a message of its own.
         return problems
 
     @staticmethod

@@ -461,6 +461,13 @@ def test_the_thread_writes_what_comes_and_what_came_before_it(logs: Logging) -> 
     writer.close()
 
 
+def test_what_is_well_is_told_as_often_as_it_happens(logs: Logging) -> None:
+    """A reload that lists twenty changes says twenty times something of one form."""
+    for number in range(4 * FIRST):
+        logs.log.info("change %d", number)
+    assert len(logs.written()) == 4 * FIRST
+
+
 def test_the_end_writes_what_waits_and_sums_up(logs: Logging) -> None:
     """With a thread or without: nothing that was logged before the end is missing."""
     for started in (True, False):
@@ -470,7 +477,7 @@ def test_the_end_writes_what_waits_and_sums_up(logs: Logging) -> None:
             writer.start()
             until(lambda writer=writer: writer._idle, "the thread sleeps")  # type: ignore[misc]
         for _ in range(FIRST + 2):
-            logs.log.info("bye")
+            logs.log.error("bye")
         writer.close()
         lines = logs.process.read().decode().splitlines()
         assert len(lines) == FIRST + 1

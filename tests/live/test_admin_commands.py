@@ -53,7 +53,7 @@ def running() -> Iterator[Running]:
     """Shared by tests that only look; payments has been called until its breaker opened."""
     with Upstream(answering(OK)) as orders, Upstream(answering(BROKEN)) as payments:
         toml = NO_RETRY + services(orders=orders.address, payments=payments.address)
-        with Sidecar(toml, module="tests.support.acting") as sidecar:
+        with Sidecar(toml) as sidecar:
             one = Running(sidecar)
             one.ask("orders", 20)
             one.ask("payments", 6)
@@ -182,7 +182,7 @@ def test_check_knows_the_sidecar_of_another_service(running: Running, tmp_path: 
 def test_reload_takes_a_file_over_or_tells_what_is_wrong_with_it() -> None:
     """0 when it runs; 1 with every problem, and the old one goes on."""
     with Upstream(answering(OK)) as orders:
-        with Sidecar(services(orders=orders.address), module="tests.support.acting") as sidecar:
+        with Sidecar(services(orders=orders.address)) as sidecar:
             one = Running(sidecar)
             written = sidecar.config.read_text()
             sidecar.config.write_text(written + services(payments=orders.address))
@@ -207,7 +207,7 @@ def test_drain_waits_until_nothing_runs() -> None:
         answer.wait(10)
         wire.send(OK)  # type: ignore[attr-defined]
 
-    with Upstream(slow) as orders, Sidecar(services(orders=orders.address), module="tests.support.acting") as sidecar:
+    with Upstream(slow) as orders, Sidecar(services(orders=orders.address)) as sidecar:
         one = Running(sidecar)
         with Client(sidecar.ports["outbound"]) as client:
             client.ask("orders")
@@ -225,7 +225,7 @@ def test_drain_waits_until_nothing_runs() -> None:
 def test_shutdown_waits_for_the_end() -> None:
     """As SIGTERM does it; 0 when it has ended, and the process is gone."""
     toml = '[drain]\ndelay = "0s"\ngrace = "5s"\n'
-    with Sidecar(toml, module="tests.support.acting") as sidecar:
+    with Sidecar(toml) as sidecar:
         result = Running(sidecar).call("shutdown", "--wait")
         assert result.exit_code == 0 and "it has ended" in result.stderr
         assert sidecar.exit_code() == 0
@@ -233,7 +233,7 @@ def test_shutdown_waits_for_the_end() -> None:
 
 def test_shutdown_that_takes_too_long_is_told() -> None:
     """The drain has its time, and the wait has less."""
-    with Sidecar('[drain]\ndelay = "1m"\n', module="tests.support.acting") as sidecar:
+    with Sidecar('[drain]\ndelay = "1m"\n') as sidecar:
         result = Running(sidecar).call("shutdown", "--wait", "--timeout", "100ms")
         assert result.exit_code == 1 and "it still runs after 0.1 s" in result.stderr
 

@@ -141,7 +141,7 @@ def test_a_script_whose_interpreter_is_missing_is_not_called_missing_itself(tmp_
 def test_the_application_has_the_limit_on_files_that_it_would_have_without_us() -> None:
     """Ours is raised; programs that use select() must not find theirs so."""
     limited = ["sh", "-c", 'ulimit -S -n 300; exec "$@"', "sh", sys.executable, "-m", "sidecar", "run"]
-    nowhere = ["--inbound", "none", "--outbound", "none", "--probes", "none"]
+    nowhere = ["--inbound", "none", "--outbound", "none", "--admin", "none", "--probes", "none"]
     command = [*limited, *nowhere, "--", "sh", "-c", "ulimit -n"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, "300\n")
@@ -220,7 +220,20 @@ def test_what_it_leaves_behind_ends_with_it() -> None:
         "read line; exit 5"
     )
     read, write = os.pipe()
-    command = [sys.executable, "-m", "sidecar", "run", "--inbound", "none", "--outbound", "none", "--probes", "none"]
+    command = [
+        sys.executable,
+        "-m",
+        "sidecar",
+        "run",
+        "--inbound",
+        "none",
+        "--outbound",
+        "none",
+        "--admin",
+        "none",
+        "--probes",
+        "none",
+    ]
     with subprocess.Popen(
         [*command, "--", "sh", "-c", script], cwd=ROOT, stdin=read, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -485,7 +498,20 @@ def test_an_application_may_close_its_output() -> None:
 def test_output_to_a_pipe_is_not_touched() -> None:
     """100 MB of any bytes go past us, for they never come to us."""
     script = "import os, sys; block = bytes(range(256)) * 4096; [os.write(1, block) for _ in range(100)]"
-    command = [sys.executable, "-m", "sidecar", "run", "--inbound", "none", "--outbound", "none", "--probes", "none"]
+    command = [
+        sys.executable,
+        "-m",
+        "sidecar",
+        "run",
+        "--inbound",
+        "none",
+        "--outbound",
+        "none",
+        "--admin",
+        "none",
+        "--probes",
+        "none",
+    ]
     with subprocess.Popen([*command, "--", sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         expected = bytes(range(256)) * 4096

@@ -112,7 +112,7 @@ def test_a_reader_that_has_gone_costs_lines_and_nothing_else() -> None:
 def test_a_sidecar_without_standard_streams_serves_and_writes_its_lines_into_no_connection(redirect: str) -> None:
     """Their numbers must not become those of sockets."""
     ports = {"outbound": free_port(), "probes": free_port()}
-    listen = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    listen = {name: f"127.0.0.1:{port}" for name, port in ports.items()} | {"admin": "none"}
     with Upstream(answering()) as server:
         sidecar = Sidecar(services(orders=server.address) + ALL, stdout=subprocess.DEVNULL, redirect=redirect, **listen)
         try:

@@ -22,7 +22,10 @@ from tests.live.test_command import PID, runs
 from tests.support.live import ROOT, Client, until
 
 APP, MESH = " app │ ", "mesh │ "
-LISTEN = ["--inbound", "none", "--outbound", "none", "--probes", "127.0.0.1:0"]
+LISTEN = ["--inbound", "none", "--outbound", "none", "--admin", "none", "--probes", "127.0.0.1:0"]
+
+
+PROBES = re.compile(r"probes on 127\.0\.0\.1:(\d+)")
 
 
 class Terminal:
@@ -89,6 +92,13 @@ class Terminal:
 
     def lines(self, mark: str) -> list[str]:
         return [line.removeprefix(mark) for line in self.shown().split("\n") if line.startswith(mark)]
+
+    def probes(self) -> int:
+        """The port that the log tells of."""
+        until(lambda: PROBES.search(self.shown()), "the log says where the probes are")
+        found = PROBES.search(self.shown())
+        assert found is not None
+        return int(found[1])
 
     def type(self, key: bytes) -> None:
         os.write(self._master, key)
@@ -160,7 +170,7 @@ def test_ctrl_c_reaches_the_application_as_an_orderly_end() -> None:
         terminal.pids("command")
         terminal.type(b"\x03")
         assert terminal.exit_code() == 0
-        assert "ended" in terminal.lines(APP)
+        assert f"{APP}ended\n" in terminal.shown()  # Behind ^C, as the terminal shows the key.
         assert "interrupted" not in terminal.lines(APP)
 
 
@@ -220,7 +230,7 @@ def test_a_terminal_that_is_paused_holds_up_the_application_alone(tmp_path: Path
     full = tmp_path / "full"
     with Terminal(sys.executable, "-c", FILLS, str(full)) as terminal:
         terminal.pids("command")
-        port = int(re.findall(r"probes on 127\.0\.0\.1:(\d+)", terminal.shown())[0])
+        port = terminal.probes()
         terminal.reads.clear()
         terminal.process.send_signal(signal.SIGUSR1)
         until(full.exists, "the application can write no more")
@@ -256,7 +266,7 @@ def test_a_hundred_megabytes_do_not_hold_up_the_loop_or_fill_the_memory() -> Non
     with Terminal(sys.executable, "-c", script) as terminal:
         until(lambda: terminal.received > 10_000_000, "output passes")
         terminal.keep = False
-        port = int(re.findall(r"probes on 127\.0\.0\.1:(\d+)", terminal.shown())[0])
+        port = terminal.probes()
         with Client(port) as client:
             for _ in range(10):
                 assert client.get("sidecar", "/health/live").status == 200

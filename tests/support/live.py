@@ -64,7 +64,7 @@ class Sidecar:
     ``listen`` says which listeners there are besides outbound, probes and admin, which take free ports by themselves.
     ``open_files`` is the hard limit on file descriptors, ``stdout`` the descriptor that it gets, and ``redirect`` what a
     shell does to its descriptors before (``"2>&-"``; without standard error the ports must be given).
-    ``module`` is what is run in place of the package. ``command`` is the application that it starts itself,
+    ``command`` is the application that it starts itself,
     ``inside`` a command line that ours is appended to.
     """
 
@@ -75,7 +75,6 @@ class Sidecar:
         open_files: int | None = None,
         stdout: int | None = None,
         redirect: str = "",
-        module: str = "sidecar",
         command: Sequence[str] = (),
         inside: Sequence[str] = (),
         **listen: str,
@@ -88,7 +87,6 @@ class Sidecar:
         self._open_files = open_files
         self._stdout = stdout
         self._redirect = redirect
-        self._module = module
         self._log: IO[bytes] = tempfile.TemporaryFile()
         self._process: subprocess.Popen[bytes] | None = None
         self.ports: dict[str, int] = {}
@@ -110,7 +108,7 @@ class Sidecar:
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
             file.write(self._text())
         self._config = Path(file.name)
-        command = [*self._inside, sys.executable, "-m", self._module, "run", "--config", file.name]
+        command = [*self._inside, sys.executable, "-m", "sidecar", "run", "--config", file.name]
         if self._command:
             command += ["--", *self._command]
         if self._open_files is not None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Final
 
 _STEP_MS: Final = 50
 _GATHER_MS: Final = 200
@@ -19,22 +21,12 @@ _GATHER_MS: Final = 200
 log = logging.getLogger("sidecar.discovery")
 
 
-class _Library(Protocol):
-    """What we use of watchfiles."""
-
-    @property
-    def Change(self) -> Any: ...
-    def watch(self, *paths: str, **settings: object) -> Iterator[set[tuple[Any, str]]]: ...
-
-
-def _library() -> _Library | None:
+def _library() -> ModuleType | None:
     """It is optional, and costs three megabytes once imported."""
     try:
-        import watchfiles
+        return import_module("watchfiles")
     except ImportError:
         return None
-    library: _Library = watchfiles
-    return library
 
 
 class Alarm:

@@ -64,17 +64,25 @@ class Handler(logging.Handler):
         now = self._clock.now()
         self._put_summaries(now)
         raised = record.exc_info[1] if record.exc_info is not None else None
+        message = _message(record)
+        level = record.levelname.lower()
+        if record.levelno >= logging.WARNING and not self._admits(record, raised, message, level, now):
+            return
+        self.writer.process.put(log.Record(self._clock.wall(), level, record.name, message, _exception(record, raised)))
+
+    def _admits(
+        self, record: logging.LogRecord, raised: BaseException | None, message: str, level: str, now: float
+    ) -> bool:
+        """Whether what is wrong is written once more. What is told of good things is not repeated by itself."""
         # Without the arguments, which differ from request to request; two bugs that are met in one place are two.
         what = record.msg[:KEY_CHARACTERS] if isinstance(record.msg, str) else type(record.msg)
         seen = self._repeats.admit((record.name, record.levelno, what, type(raised)), now)
         if seen is None:
-            return
+            return False
         seen.logger = record.name
-        seen.level = record.levelname.lower()
-        seen.message = _message(record)
-        self.writer.process.put(
-            log.Record(self._clock.wall(), seen.level, seen.logger, seen.message, _exception(record, raised))
-        )
+        seen.level = level
+        seen.message = message
+        return True
 
     def _sum_up(self, now: float) -> float:
         with self.lock:  # type: ignore[union-attr]
