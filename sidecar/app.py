@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import sidecar
@@ -70,8 +70,8 @@ class Sidecar:
         self.draining = False
         self.reload_successful = True
         """Whether the configuration that was read last is the one that runs."""
-        self.entries: Callable[[], Iterable[tuple[str, str, str]]] = tuple
-        """The configuration as the admin API lists it: key, value as TOML text, origin."""
+        self.entries: Callable[[Callable[[Sequence[tuple[str, str, str]]], None]], None] = lambda told: told(())
+        """Tells ``told`` the configuration as the admin API lists it: key, value as TOML text, origin."""
         self._actions = actions
         self._known: tuple[Config, str] | None = None
         self._loop = loop
@@ -234,7 +234,7 @@ class Sidecar:
             stats=lambda: self.assembly.all_stats(),
             plans=lambda: self.assembly.plans,
             matches=lambda: {route.name: route.match for route in self.config.routes},
-            entries=lambda: self.entries(),
+            entries=lambda told: self.entries(told),
         )
         about = About(sidecar.__version__, lambda: self.config.service.name, lambda: self.draining, self._fingerprint)
         return Api(

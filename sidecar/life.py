@@ -74,6 +74,7 @@ async def _live(
     life = Life()
     sidecar = Sidecar(loaded.config, asyncio.get_running_loop(), clock, Random(), writer=writer, actions=life)
     life.reloader = Reloader(sidecar, loaded, read, log_by)
+    sidecar.entries = life.reloader.entries
     life.drainer = Drain(sidecar, clock, command)
     try:
         try:

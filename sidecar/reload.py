@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sidecar.app import Sidecar
 from sidecar.config.load import ConfigError, Loaded
 from sidecar.config.watch import Watch
 from sidecar.telemetry.log import Settings as LogSettings
+
+if TYPE_CHECKING:
+    from sidecar.config.effective import Entry
 
 LOOK_SECONDS: Final = 1.0
 """How often the file is looked at; a change is read with the second look that sees it at rest."""
@@ -49,6 +52,7 @@ class Reloader:
         self._asked: list[tuple[str, Done]] = []
         self._task: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._entries: tuple[Loaded, asyncio.Task[list[Entry]]] | None = None
 
     def request(self, cause: str, done: Done = lambda problems: None) -> None:
         """Reads the configuration as soon as the reload that runs, if any, has ended. ``cause`` is for the log."""
@@ -56,12 +60,22 @@ class Reloader:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._serve())
 
+    def entries(self, told: Callable[[Sequence[Entry]], None]) -> None:
+        """Tells ``told`` every value that is in effect and where it was written: worked out once for a configuration, in
+        a thread, since a large one takes longer than any request should wait."""
+        loaded = self.loaded
+        if self._entries is None or self._entries[0] is not loaded:
+            work = asyncio.get_running_loop().create_task(asyncio.to_thread(loaded.entries))
+            self._entries = loaded, work
+        work = self._entries[1]
+        work.add_done_callback(lambda done: told(done.result()) if not done.cancelled() else None)
+
     def watch(self, path: str) -> None:
         """Reloads whenever the file at ``path`` has changed, until ``close``."""
         self._watching = asyncio.get_running_loop().create_task(self._watch(path))
 
     def close(self) -> None:
-        for task in (self._watching, self._task):
+        for task in (self._watching, self._task, self._entries and self._entries[1]):
             if task is not None:
                 task.cancel()
 

@@ -313,10 +313,9 @@ def test_the_configuration_is_what_whoever_runs_us_says_it_is() -> None:
     """Key, value as TOML, and where it was said; a page and an order like every other."""
     admin = Admin()
     assert admin.rows("/api/v1/config") == []
-    admin.world.sidecar.entries = lambda: [
-        ("service.name", '"shop"', "sidecar.toml:2"),
-        ("drain.delay", '"5s"', "default"),
-    ]
+    admin.world.sidecar.entries = lambda told: told(
+        [("service.name", '"shop"', "sidecar.toml:2"), ("drain.delay", '"5s"', "default")]
+    )
     assert admin.rows("/api/v1/config?sort=key") == [
         {"key": "drain.delay", "value": '"5s"', "origin": "default"},
         {"key": "service.name", "value": '"shop"', "origin": "sidecar.toml:2"},

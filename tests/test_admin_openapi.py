@@ -30,7 +30,7 @@ def lived_in(actions: Asked | None = None) -> Admin:
     admin.call()
     admin.call(BROKEN, "POST")
     admin.world.client().send(b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n")
-    admin.world.sidecar.entries = lambda: [("service.name", '"shop"', "sidecar.toml:2")]
+    admin.world.sidecar.entries = lambda told: told([("service.name", '"shop"', "sidecar.toml:2")])
     return admin
 
 

@@ -73,15 +73,20 @@ class Api:
             "all-endpoints": resources.endpoints(snapshots, clock),
             "breakers": resources.breakers(snapshots, clock),
             "routes": resources.routes(snapshots),
-            "config": resources.settings(snapshots),
+            "config": resources.settings(()),
         }
 
     def handle(self, head: RequestHead, answer: Callable[[Answer], None]) -> None:
         """Answers once, at once or (a reload) later."""
         request_id = request_id_of(head, self._new_request_id)
         turn = Turn(head, request_id, f"{self._about.service()}/admin", self._clock.wall(), answer)
+        self._checked(turn, self._serve)
+
+    @staticmethod
+    def _checked(turn: Turn, serve: Callable[[Turn], None]) -> None:
+        """Refuses what is wrong about the query, whenever that is found."""
         try:
-            self._serve(turn)
+            serve(turn)
         except listing.Wrong as wrong:
             turn.refuse(Failure.BAD_REQUEST, wrong.detail, wrong.parameter or None)
 
@@ -107,6 +112,8 @@ class Api:
             self._act(turn, operation)
         elif named is not None:
             self._show_endpoints(turn, named[1].decode())
+        elif operation.id == "config":
+            self._snapshots.entries(partial(self._show_config, turn))
         elif operation.listing:
             turn.page(self._collections[operation.id])
         else:
@@ -123,6 +130,9 @@ class Api:
             turn.page(resources.endpoints(self._snapshots, self._clock, name))
         else:
             turn.refuse(Failure.NO_ROUTE, f"there is no service {name!r}; GET {ROOT}/services lists them")
+
+    def _show_config(self, turn: Turn, entries: Sequence[resources.Entry]) -> None:
+        self._checked(turn, lambda turn: turn.page(resources.settings(entries)))
 
     def _show_openapi(self, turn: Turn) -> None:
         if self._openapi is None:

@@ -6,7 +6,7 @@ its own rows alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, Generic, TypeVar
@@ -25,6 +25,10 @@ Row = TypeVar("Row")
 Key = Callable[[Row], Any]
 
 
+Entry = tuple[str, str, str]
+"""A setting: its key, its value as TOML text, and where that was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshots:
     """Where the objects are: each is asked anew for every answer, and what it gives is read at once."""
@@ -38,8 +42,8 @@ class Snapshots:
     plans: Callable[[], Iterable[RoutePlan]]
     matches: Callable[[], Mapping[str, Asked]]
     """What a route asks of a request, by its name."""
-    entries: Callable[[], Iterable[tuple[str, str, str]]]
-    """The configuration that runs: key, value as TOML text, origin."""
+    entries: Callable[[Callable[[Sequence[Entry]], None]], None]
+    """Tells what it is given the configuration that runs, at once or later: to work it out takes a thread some time."""
 
 
 Place = tuple[str, Service, Endpoint]
@@ -48,7 +52,6 @@ Place = tuple[str, Service, Endpoint]
 Way = tuple[Stats, RoutePlan | None, Asked | None]
 """What has happened on a route, and today's plan and match of it."""
 
-Entry = tuple[str, str, str]
 """Key, value as TOML text, origin."""
 
 
@@ -202,12 +205,11 @@ def routes(snapshots: Snapshots) -> Collection[Way]:
     )
 
 
-def settings(snapshots: Snapshots) -> Collection[Entry]:
+def settings(entries: Sequence[Entry]) -> Collection[Entry]:
     """The configuration that runs, a setting a row."""
 
     def rows() -> tuple[int, Iterator[Entry]]:
-        all_ = list(snapshots.entries())
-        return len(all_), iter(all_)
+        return len(entries), iter(entries)
 
     def attributes(row: Entry) -> documents.Document:
         return documents.SettingAttributes(key=row[0], value=row[1], origin=row[2])
