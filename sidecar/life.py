@@ -21,6 +21,7 @@ import uvloop
 from sidecar.app import Sidecar, new_source
 from sidecar.clock import Clock, Random
 from sidecar.config.load import Loaded
+from sidecar.config.units import Address
 from sidecar.discovery.registries import Unusable
 from sidecar.drain import Drain
 from sidecar.reload import Reloader
@@ -167,12 +168,10 @@ class Life:
 
 def say_where(sidecar: Sidecar) -> None:
     """Tells where each listener is, and what is behind it."""
-    name = sidecar.config.service.name
-    behind = {
-        "inbound": f" -> {sidecar.config.service.app}",
-        "outbound": f" -> {len(sidecar.assembly.services)} services",
-    }
-    for listener, (host, port) in sidecar.bound().items():
-        log.info(
-            "%s: %s on %s:%d%s", name, listener, f"[{host}]" if ":" in host else host, port, behind.get(listener, "")
-        )
+    config = sidecar.config
+    services = [f"{len(config.services)} services"] if config.services else []
+    services += ["all services on this machine"] if config.registry.kind == "local" else []
+    behind = {"inbound": str(config.service.app), "outbound": " and ".join(services) or "no services"}
+    for listener, address in sidecar.bound().items():
+        to = f" -> {behind[listener]}" if listener in behind else ""
+        log.info("%s: %s on %s%s", config.service.name, listener, Address(*address), to)
