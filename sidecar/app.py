@@ -191,6 +191,7 @@ class Sidecar:
                 reload_successful=lambda: self.reload_successful,
                 memory=self.guards.memory,
                 lag=lambda: self.guards.lag,
+                passing=lambda: self.assembly.passing(),
                 log_lines_dropped=self._writer.dropped if self._writer is not None else tuple,
             ),
             {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": self.registries.seen},
