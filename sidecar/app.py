@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import sidecar
@@ -50,6 +50,10 @@ FIRST_RESOLUTION_SECONDS = 3.0
 """How long the start waits for the names of endpoints."""
 
 log = logging.getLogger("sidecar")
+
+
+class Draining(Exception):
+    """A sidecar that drains takes no new configuration: it would open what is being closed."""
 
 
 class Sidecar:
@@ -276,9 +280,13 @@ class Sidecar:
         """Host and port of each listener, as bound."""
         return {name: listener.address for name, listener in self.listeners.items() if listener.address is not None}
 
-    def owing(self) -> int:
-        """How many connections of callers have an answer due, also of listeners that a reload has replaced."""
-        return sum(listener.owing() for listener in (*self._exchanging(), *self._leaving))
+    def serving(self, name: str) -> list[Listener]:
+        """The listener of that name, and those that a reload has replaced by it, as long as they have connections."""
+        return [listener for listener in (*self.listeners.values(), *self._leaving) if listener.name == name]
+
+    def owing(self, name: str) -> int:
+        """How many connections that came in on the listeners of that name have an answer due."""
+        return sum(listener.owing() for listener in self.serving(name))
 
     def ended_outbound(self) -> int:
         """How many requests of the application have ended so far, whatever they asked for."""
@@ -307,7 +315,8 @@ class Sidecar:
         self._sockets.own_addresses(tuple(bound.values()), inbound, self.assembly.app)
 
     async def reload(self, config: Config) -> None:
-        """Goes by ``config`` from here on. Raises ``OSError`` if a new address cannot be bound; then nothing has changed.
+        """Goes by ``config`` from here on. Raises ``OSError`` if a new address cannot be bound, and :class:`Draining`; then
+        nothing has changed.
 
         Requests that run keep the plans that they began with, and services, endpoints, breakers, connections and
         counters live on. A listener whose address has changed is opened anew before the old one takes no more.
@@ -315,6 +324,9 @@ class Sidecar:
         assembly = await asyncio.to_thread(self._assemble, config, self.assembly)
         await self._look_up_ahead(config)
         fresh = await self._open_changed(assembly)
+        if self.draining:  # Asked last: from here on nobody else has a turn before all is as it shall be.
+            await _close(fresh.values())
+            raise Draining
         kept = self._addresses(config)
         old = [listener for name, listener in self.listeners.items() if name in fresh or name not in kept]
         self.listeners = {name: fresh.get(name) or self.listeners[name] for name in kept}
@@ -334,9 +346,8 @@ class Sidecar:
                 if name not in self.listeners or self._addresses(self.config)[name] != address:
                     fresh[name] = self._new_listener(name, assembly)
                     await fresh[name].open(address.host, address.port)
-        except OSError:
-            for listener in fresh.values():
-                await listener.close()
+        except BaseException:  # Being cancelled is among them: nobody else knows of these yet.
+            await _close(fresh.values())
             raise
         return fresh
 
@@ -348,11 +359,15 @@ class Sidecar:
         self.guards.stop()
         for task in (*self._lookups.values(), *self._leaving.values()):
             task.cancel()
-        for listener in (*self.listeners.values(), *self._leaving):
-            await listener.close()
+        await _close((*self.listeners.values(), *self._leaving))
         self._sockets.close()
         self._pools.close()
         self._timer.close()
+
+
+async def _close(listeners: Iterable[Listener]) -> None:
+    for listener in listeners:
+        await listener.close()
 
 
 def _written(policy: ServiceConfig) -> list[Written]:

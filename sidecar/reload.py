@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from sidecar.app import Sidecar
+from sidecar.app import Draining, Sidecar
 from sidecar.config.load import ConfigError, Loaded
 from sidecar.config.watch import Watch
 from sidecar.telemetry.log import Settings as LogSettings
@@ -101,8 +101,6 @@ class Reloader:
         self._task = None
 
     async def _reload(self, cause: str) -> Sequence[str]:
-        if self._sidecar.draining:
-            return ("the sidecar is draining, and takes no new configuration",)
         try:
             loaded = await asyncio.to_thread(self._read)
             if loaded.config == self.loaded.config:
@@ -111,6 +109,8 @@ class Reloader:
             await self._sidecar.reload(loaded.config)
         except ConfigError as error:
             problems = error.problems
+        except Draining:
+            problems = ["the sidecar is draining, and takes no new configuration"]
         except OSError as error:
             problems = [f"cannot listen: {error.strerror or error}"]
         else:
