@@ -89,6 +89,8 @@ class Sidecar:
         self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets)
         self._registries: dict[str, StaticRegistry] = {}
         self._lookups: dict[str, asyncio.Task[None]] = {}
+        self._changing = asyncio.Lock()
+        """Held by the start and by each reload: SIGHUP may come while listeners are still being bound."""
         self._leaving: dict[Listener, asyncio.Task[None]] = {}
         """Listeners that a reload has replaced, until their last connection has gone."""
         self.guards = Guards(self.wheel, clock, self._exchanging, lambda: self._scopes.values(), self._pools.close)
@@ -295,15 +297,18 @@ class Sidecar:
 
     async def start(self) -> None:
         """Binds every listener and learns the endpoints. Raises ``OSError``."""
-        for name, address in self._addresses(self.config).items():
-            await self.listeners[name].open(address.host, address.port)
-            await self.listeners[name].serve()
-        self._know_own_addresses()
-        self.guards.start(self.config.overload)
-        named = self._look_up_names()
+        async with self._changing:
+            for name, address in self._addresses(self.config).items():
+                await self.listeners[name].open(address.host, address.port)
+                await self.listeners[name].serve()
+            self._know_own_addresses()
+            self.guards.start(self.config.overload)
+            await self._ask_for_names()
+
+    async def _ask_for_names(self) -> None:
         try:
             async with asyncio.timeout(FIRST_RESOLUTION_SECONDS):
-                for registry in named:
+                for registry in self._look_up_names():
                     await registry.asked.wait()
         except TimeoutError:
             log.warning("%s; starting without", self._seen()[1])
@@ -321,6 +326,10 @@ class Sidecar:
         Requests that run keep the plans that they began with, and services, endpoints, breakers, connections and
         counters live on. A listener whose address has changed is opened anew before the old one takes no more.
         """
+        async with self._changing:
+            await self._reload(config)
+
+    async def _reload(self, config: Config) -> None:
         assembly = await asyncio.to_thread(self._assemble, config, self.assembly)
         await self._look_up_ahead(config)
         fresh = await self._open_changed(assembly)
@@ -331,10 +340,10 @@ class Sidecar:
         old = [listener for name, listener in self.listeners.items() if name in fresh or name not in kept]
         self.listeners = {name: fresh.get(name) or self.listeners[name] for name in kept}
         self._take_over(assembly)
+        self._look_up_names()  # At once: what is found for a service that is gone would find nobody.
         for listener in fresh.values():
             await listener.serve()
         self._know_own_addresses()
-        self._look_up_names()
         for listener in old:
             self._leave(listener)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,8 @@ import pytest
 
 from sidecar.app import Draining, Sidecar
 from sidecar.clock import Clock, Random
+from sidecar.overload.memory import Memory
+from sidecar.proxy.listener import Listener
 from tests.support.live import free_port
 from tests.support.world import configuration
 
@@ -43,5 +46,52 @@ def test_a_drain_that_begins_while_a_configuration_is_compiled_is_not_undone_by_
             with pytest.raises(Draining):
                 await reloading
             assert sidecar.bound() == before
+
+    asyncio.run(story())
+
+
+def test_a_reload_waits_until_the_start_has_bound_all_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGHUP may come at any time; what the start has not bound yet must not be bound twice."""
+    bound = asyncio.Event()
+    open_ = Listener.open
+
+    async def held_up(listener: Listener, host: str, port: int) -> None:
+        if listener.name == "inbound":
+            await bound.wait()
+        await open_(listener, host, port)
+
+    async def story() -> None:
+        inbound = f"127.0.0.1:{free_port()}"
+        moved = free_port()
+        monkeypatch.setattr(Listener, "open", held_up)
+        text = toml(inbound=inbound, probes=f"127.0.0.1:{free_port()}")
+        sidecar = Sidecar(configuration(text), asyncio.get_running_loop(), Clock(), Random())
+        starting = asyncio.create_task(sidecar.start())
+        new = configuration(toml(inbound=inbound, probes=f"127.0.0.1:{moved}"))
+        reloading = asyncio.create_task(sidecar.reload(new))
+        done, _ = await asyncio.wait((reloading,), timeout=0.2)
+        assert not done
+        bound.set()
+        await starting
+        await reloading
+        assert sidecar.bound()["probes"][1] == moved
+        await sidecar.close()
+
+    asyncio.run(story())
+
+
+def test_a_listener_that_could_not_be_bound_is_in_nobodys_way_when_memory_runs_out() -> None:
+    """All scopes are told to refuse; one that never got its routes is none the worse for it."""
+
+    async def story() -> None:
+        taken = socket.create_server(("127.0.0.1", 0))
+        sidecar = Sidecar(configuration(toml(inbound="127.0.0.1:0")), asyncio.get_running_loop(), Clock(), Random())
+        with taken, pytest.raises(OSError, match="address already in use"):
+            await sidecar.reload(
+                configuration(toml(inbound="127.0.0.1:0", outbound=f"127.0.0.1:{taken.getsockname()[1]}"))
+            )
+        sidecar.guards.watch_memory(Memory(1))
+        assert sidecar.guards.memory()[1] == "refusing"
+        await sidecar.close()
 
     asyncio.run(story())
