@@ -97,8 +97,14 @@ class Reloader:
                 self.problems = ("a bug in the sidecar; its log tells more",)
             self._sidecar.reload_successful = not self.problems
             for _, done in asked:
-                done(self.problems)
+                self._answer(done)
         self._task = None
+
+    def _answer(self, done: Done) -> None:
+        try:
+            done(self.problems)
+        except Exception:  # Whoever asked is wrong; the next one must find us at work.
+            log.exception("a bug in telling what became of a reload")
 
     async def _reload(self, cause: str) -> Sequence[str]:
         try:

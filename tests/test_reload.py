@@ -11,8 +11,11 @@ import pytest
 
 from sidecar.app import Draining, Sidecar
 from sidecar.clock import Clock, Random
+from sidecar.config.layers import Layers
+from sidecar.config.load import Loaded
 from sidecar.overload.memory import Memory
 from sidecar.proxy.listener import Listener
+from sidecar.reload import Reloader
 from tests.support.live import free_port
 from tests.support.world import configuration
 
@@ -93,5 +96,26 @@ def test_a_listener_that_could_not_be_bound_is_in_nobodys_way_when_memory_runs_o
         sidecar.guards.watch_memory(Memory(1))
         assert sidecar.guards.memory()[1] == "refusing"
         await sidecar.close()
+
+    asyncio.run(story())
+
+
+def test_one_who_cannot_be_told_keeps_nobody_else_from_being_told() -> None:
+    """Else there would never be another reload."""
+
+    def wrong(problems: object) -> None:
+        raise RuntimeError
+
+    async def story() -> None:
+        text = toml(inbound="127.0.0.1:0")
+        loaded = Loaded(configuration(text), Layers([]))
+        async with started(text) as sidecar:
+            reloader = Reloader(sidecar, loaded, lambda: loaded, lambda settings: None)
+            for _ in range(2):
+                told = asyncio.Event()
+                reloader.request("a test", wrong)
+                reloader.request("a test", lambda problems, told=told: told.set())
+                async with asyncio.timeout(10):
+                    await told.wait()
 
     asyncio.run(story())
