@@ -21,6 +21,7 @@ import uvloop
 from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import Loaded
+from sidecar.config.watch import Watch
 from sidecar.drain import Drain
 from sidecar.reload import Reloader
 from sidecar.telemetry.export.install import install, new_writer
@@ -33,10 +34,10 @@ if TYPE_CHECKING:  # Whoever has no COMMAND does without all that it needs.
 log = logging.getLogger("sidecar")
 
 
-def run(loaded: Loaded, read: Callable[[], Loaded], path: str | None, command: Command | None = None) -> int:
+def run(loaded: Loaded, read: Callable[[], Loaded], watch: Watch | None, command: Command | None = None) -> int:
     """Runs a sidecar until a signal, or the end of its application, ends it; the exit status.
 
-    ``read`` reads the configuration again, whose file is at ``path``.
+    ``read`` reads the configuration again, whose file, if it has one, is watched by ``watch``.
     """
     clock = Clock()
     writer = new_writer(clock)
@@ -50,7 +51,7 @@ def run(loaded: Loaded, read: Callable[[], Loaded], path: str | None, command: C
     writer.start()
     _raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        status = runner.run(_live(loaded, read, path, command, clock, writer, log_by))
+        status = runner.run(_live(loaded, read, watch, command, clock, writer, log_by))
     if command is not None:
         command.last_words()
     return status
@@ -65,7 +66,7 @@ def _raise_descriptor_limit() -> None:
 async def _live(
     loaded: Loaded,
     read: Callable[[], Loaded],
-    path: str | None,
+    watch: Watch | None,
     command: Command | None,
     clock: Clock,
     writer: Writer,
@@ -84,8 +85,8 @@ async def _live(
             log.error("cannot listen: %s; choose another address with --inbound, --outbound, --admin or --probes", what)
             return 1
         say_where(sidecar)
-        if path is not None:
-            life.reloader.watch(path)
+        if watch is not None:
+            life.reloader.follow(watch)
         # What has been made until now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()

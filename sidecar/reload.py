@@ -70,21 +70,20 @@ class Reloader:
         work = self._entries[1]
         work.add_done_callback(lambda done: told(done.result()) if not done.cancelled() else None)
 
-    def watch(self, path: str) -> None:
-        """Reloads whenever the file at ``path`` has changed, until ``close``."""
-        self._watching = asyncio.get_running_loop().create_task(self._watch(path))
+    def follow(self, watch: Watch) -> None:
+        """Reloads whenever the file that is watched has changed, until ``close``."""
+        self._watching = asyncio.get_running_loop().create_task(self._follow(watch))
 
     def close(self) -> None:
         for task in (self._watching, self._task, self._entries and self._entries[1]):
             if task is not None:
                 task.cancel()
 
-    async def _watch(self, path: str) -> None:
-        watch = Watch(path)
+    async def _follow(self, watch: Watch) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if watch.changed():
-                self.request(f"{path} has changed")
+                self.request(f"{watch.path} has changed")
 
     async def _serve(self) -> None:
         while self._asked:
