@@ -170,8 +170,11 @@ def listen(where: Where) -> Listen:
     """The addresses of the configuration; without one, the default ones. Exits with 78 if it is wrong."""
     if where.path is not None:
         from sidecar.cli.config import loaded_or_exit
+        from sidecar.config.load import Setting
 
-        return loaded_or_exit(where.path, profile=where.profile).config.listen
+        # An application that the sidecar has started itself need not be in the file; where it listens is not asked here.
+        app = Setting("PORT", "service.app", "127.0.0.1:8080")
+        return loaded_or_exit(where.path, profile=where.profile, beneath=[app]).config.listen
     from sidecar.config.schema import Listen
 
     return Listen()
