@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.effective import changes, is_secret, leaves
+from sidecar.config.effective import changes, leaves
 from sidecar.config.load import Loaded, Setting, load, load_with_origins
 from sidecar.config.render import as_json, as_toml, changed
 from sidecar.config.write import key, toml
+from sidecar.telemetry.secrets import is_secret
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "config.example.toml"
 TEXT = """\
