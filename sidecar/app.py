@@ -108,6 +108,9 @@ class Sidecar:
     def config(self) -> Config:
         return self.assembly.config
 
+    def _name(self) -> str:
+        return self.config.service.name
+
     # Listeners
 
     def _addresses(self, config: Config) -> dict[str, Address]:
@@ -224,9 +227,8 @@ class Sidecar:
             {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": self._seen},
             {"drain": lambda: (not self.draining, "draining" if self.draining else "not draining")},
             self._clock,
-            self.config.service.name,
+            self._name,
             sidecar.__version__,
-            self.assembly.source("probes"),
             self._new_request_id,
         )
 
@@ -242,7 +244,7 @@ class Sidecar:
             matches=lambda: {route.name: route.match for route in self.config.routes},
             entries=lambda told: self.entries(told),
         )
-        about = About(sidecar.__version__, lambda: self.config.service.name, lambda: self.draining, self._fingerprint)
+        about = About(sidecar.__version__, self._name, lambda: self.draining, self._fingerprint)
         return Api(
             about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
         ).handle

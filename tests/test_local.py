@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.admin import JSON, Admin, Asked
-from tests.support.world import World
+from tests.support.world import ONE_ENDPOINT, World
 
 
 def test_head_of_a_streamed_page_has_no_body_and_the_next_request_is_answered() -> None:
@@ -62,3 +62,15 @@ def test_an_answer_that_never_comes_is_given_up() -> None:
     assert not admin.client.over
     admin.world.pass_time(10)
     assert admin.client.over
+
+
+def test_a_service_that_a_reload_has_renamed_has_its_new_name() -> None:
+    """In the document, and in what refusals give as their source."""
+    world = World()
+    client = world.client("probes")
+    world.reload(ONE_ENDPOINT.replace('"shop"', '"store"'))
+    client.send(b"GET /health/detailed HTTP/1.1\r\nHost: x\r\n\r\nGET /other HTTP/1.1\r\nHost: x\r\n\r\n")
+    world.settle()
+    text = client.take()
+    assert b'"service":"store"' in text
+    assert b"x-sidecar-source: store/probes\r\n" in text
