@@ -110,6 +110,7 @@ class Reloader:
             loaded = await asyncio.to_thread(self._read)
             if loaded.config == self.loaded.config:
                 log.info("%s: nothing has changed", cause)
+                self.loaded = loaded  # It may be written elsewhere now, with other lines above it.
                 return ()
             await self._sidecar.reload(loaded.config)
         except ConfigError as error:

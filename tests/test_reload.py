@@ -6,13 +6,16 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from sidecar.app import Draining, Sidecar
 from sidecar.clock import Clock, Random
+from sidecar.config.effective import Entry
 from sidecar.config.layers import Layers
-from sidecar.config.load import Loaded
+from sidecar.config.load import Loaded, load_with_origins
 from sidecar.overload.memory import Memory
 from sidecar.proxy.listener import Listener
 from sidecar.reload import Reloader
@@ -117,5 +120,24 @@ def test_one_who_cannot_be_told_keeps_nobody_else_from_being_told() -> None:
                 reloader.request("a test", lambda problems, told=told: told.set())
                 async with asyncio.timeout(10):
                     await told.wait()
+
+    asyncio.run(story())
+
+
+def test_a_file_that_means_the_same_has_its_new_lines(tmp_path: Path) -> None:
+    """Where a value is written is looked up by people, in the file as it is."""
+    path = tmp_path / "sidecar.toml"
+
+    async def story() -> None:
+        text = toml(inbound="127.0.0.1:0")
+        path.write_text(text)
+        async with started(text) as sidecar:
+            read = partial(load_with_origins, str(path))
+            reloader = Reloader(sidecar, read(), read, lambda settings: None)
+            path.write_text("# A line more.\n" + text)
+            told = asyncio.Event()
+            reloader.request("a test", lambda problems: told.set())
+            await told.wait()
+            assert Entry("service.name", '"shop"', f"{path}:3") in reloader.loaded.entries()
 
     asyncio.run(story())
