@@ -145,7 +145,7 @@ def test_the_address_is_looked_for_from_the_nearest_place_outward(tmp_path: Path
 def test_the_configuration_need_not_say_where_the_application_listens(tmp_path: Path) -> None:
     """A sidecar that has started it (``run -- COMMAND``) knows; who wants to ask that sidecar need not."""
     config = tmp_path / "sidecar.toml"
-    config.write_text(f'[listen]\nadmin = "127.0.0.1:{free_port()}"\n')
+    config.write_text(f'[listen]\ninbound = "0.0.0.0:8080"\nadmin = "127.0.0.1:{free_port()}"\n')
     assert call("endpoints", "--config", str(config)).exit_code == 1
 
 

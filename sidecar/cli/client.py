@@ -173,7 +173,7 @@ def listen(where: Where) -> Listen:
         from sidecar.config.load import Setting
 
         # An application that the sidecar has started itself need not be in the file; where it listens is not asked here.
-        app = Setting("PORT", "service.app", "127.0.0.1:8080")
+        app = Setting("PORT", "service.app", "application:1")
         return loaded_or_exit(where.path, profile=where.profile, beneath=[app]).config.listen
     from sidecar.config.schema import Listen
 
