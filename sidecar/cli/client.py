@@ -206,8 +206,11 @@ def _config(where: Where) -> Config | None:
     if where.path is None:
         return None
     from sidecar.cli.config import loaded_or_exit
+    from sidecar.config.load import Setting
 
-    return loaded_or_exit(where.path, profile=where.profile).config
+    # An application that the sidecar has started itself need not be in the file; where it listens is not asked here.
+    app = Setting("PORT", "service.app", "application:1")
+    return loaded_or_exit(where.path, profile=where.profile, beneath=[app]).config
 
 
 def listen(where: Where) -> Listen:
