@@ -62,6 +62,36 @@ def test_two_applications_find_each_other_without_an_address(tmp_path: Path) -> 
         until(both_have_answered, "calls go to both", 20)
 
 
+CLI_IN_OTHER_STATES = (
+    "sidecar run", "sidecar reload", "sidecar await", "sidecar drain", "sidecar shutdown", "sidecar completion",
+    "sidecar endpoints\n", "sidecar stat --interval",
+)  # fmt: skip
+LISTENING = """
+[service]
+name = "shop"
+app = "127.0.0.1:8080"
+
+[services.payments]
+endpoints = ["127.0.0.1:8080"]
+
+[services.orders]
+endpoints = ["127.0.0.1:8080"]
+"""
+
+
+def test_pages_of_reference_can_be_typed_too(reader: Reader) -> None:
+    """What they show in the ordinary state, beside a sidecar that is in it."""
+    reader.follow("docs/howto/README.md")
+    reader.begin("sidecar.toml", LISTENING, "sidecar run --config sidecar.toml")
+    reader.run("sidecar await --for ready")
+    reader.look_up("docs/routing.md", ["HTTP_PROXY"])
+    reader.look_up("docs/configuration.md", ["sidecar run", "sidecar config show --config sidecar.toml --profile", "SIDECAR_"])
+    reader.look_up("docs/observability.md")
+    reader.look_up("docs/admin.md")
+    reader.look_up("docs/lifecycle.md", ["sidecar run"])
+    reader.look_up("docs/cli.md", CLI_IN_OTHER_STATES, headings_only=True)
+
+
 def test_output_that_differs_is_found() -> None:
     """The comparison forgives numbers, times and ids, and nothing else."""
     shown = ["outbound on 127.0.0.1:15001", "x-request-id: a50f18f42d33949d4a79e8da5a00a2fd", '{"status":"ready",…}']

@@ -2,8 +2,8 @@
 
 A page is followed from top to bottom. A block of TOML or Python belongs into the file that the text before it names last;
 a block without one is only an example. Of a console block each ``$ `` line is run in a shell, and must end as the page
-lets expect: with exit code 0, or another if what is shown is a failure (``FAILURES``). Where the text before a block says "in a first
-terminal" (second, third) the block's last command stays there, running, until all is over or ``stop`` ends it.
+lets expect: with exit code 0, or another if what is shown is a failure (``FAILURES``). Where the text before a block says
+"in a first terminal" (second, third) the block's last command stays there, running, until all is over or ``stop`` ends it.
 
 Output is compared loosely: every line that is shown has to come, in that order; others may come between. ``…`` stands
 for anything, and numbers, times and ids for others of their kind. Ports are not those of the page but free ones.
@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
@@ -191,6 +191,21 @@ class Reader:
             elif block.language in ("toml", "python") and (names := FILE_NAME.findall(block.before)):
                 self._write(names[-1], block.text)
         assert not waiting, f"{page} does not say {', '.join(waiting)}"
+
+    def begin(self, file: str, text: str, command: str) -> None:
+        """Writes a file, and starts what goes on until all is over."""
+        self._settle_ports(text)
+        self._write(file, text)
+        self._stay(command, command, [])
+
+    def look_up(self, page: str, left_out: Sequence[str] = (), headings_only: bool = False) -> None:
+        """Runs what a page of reference shows, beside what runs already, but for commands that begin like those
+        ``left_out``. ``headings_only``: of what is shown, the first line is compared, since the rest tells of other days."""
+        for block in blocks((ROOT / page).read_text()):
+            if block.language == "console":
+                for command, shown in commands(block.text):
+                    if not f"{command}\n".startswith(tuple(left_out)):
+                        self._expect(command, shown[:1] if headings_only else shown)
 
     def run(self, command: str) -> str:
         """What a command prints, without a look at it."""
