@@ -326,7 +326,7 @@ NOT_RUN = {
     "docs/start.md: pip install": "needs a package index; tests/test_wheel.py installs what would come from there",
     "docs/kubernetes.md: docker": "needs a container engine; tests/test_image.py builds the image without one",
     "docs/kubernetes.md: kubectl": "needs a cluster; tests/test_manifests.py runs what is in the pods",
-    "docs/cli.md: sidecar": "output of states that take long to reach; tests/test_cli_commands.py and tests/live have each command",
+    "docs/cli.md: sidecar": "other states than the ordinary one; tests/test_cli_commands.py and tests/live have each",
     "docs/admin.md: curl": "output of a state that takes long to reach; tests/test_admin_api.py asks the same",
     "docs/configuration.md: sidecar": "without output; tests/test_config*.py",
     "docs/configuration.md: SIDECAR_": "stays; tests/test_config_layers.py",

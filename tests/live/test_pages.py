@@ -85,7 +85,9 @@ def test_pages_of_reference_can_be_typed_too(reader: Reader) -> None:
     reader.begin("sidecar.toml", LISTENING, "sidecar run --config sidecar.toml")
     reader.run("sidecar await --for ready")
     reader.look_up("docs/routing.md", ["HTTP_PROXY"])
-    reader.look_up("docs/configuration.md", ["sidecar run", "sidecar config show --config sidecar.toml --profile", "SIDECAR_"])
+    reader.look_up(
+        "docs/configuration.md", ["sidecar run", "sidecar config show --config sidecar.toml --profile", "SIDECAR_"]
+    )
     reader.look_up("docs/observability.md")
     reader.look_up("docs/admin.md")
     reader.look_up("docs/lifecycle.md", ["sidecar run"])
