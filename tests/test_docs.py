@@ -277,6 +277,16 @@ def test_every_file_that_is_named_exists(page: str) -> None:
     assert not missing
 
 
+def test_every_test_that_is_named_exists() -> None:
+    """A row that points to a test which was renamed proves nothing."""
+    there = {
+        name for file in (ROOT / "tests").glob("**/*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    named = {name for text in TEXT.values() for name in re.findall(r"`(test_\w+)`", text)}
+    assert named - there == set()
+    assert named
+
+
 @pytest.mark.parametrize("page", sorted(set(NAMES) - {"docs/README.md"}))
 def test_every_page_of_docs_is_in_the_index(page: str) -> None:
     """A page that the index does not name is not found."""

@@ -27,8 +27,9 @@ def test_the_five_minutes_of_the_readme(reader: Reader) -> None:
 
     def stop_the_application_and_call() -> None:
         reader.stop("first")
-        call = "curl -s http://127.0.0.1:15001/ -H 'Host: hello'"
-        until(lambda: "BREAKER_OPEN" in reader.run(call), "the breaker opens")
+        # Beside each other: one after the other, each would wait for its retries.
+        calls = "for i in 1 2 3 4 5 6; do curl -s http://127.0.0.1:15001/ -H 'Host: hello' & done; wait"
+        until(lambda: "BREAKER_OPEN" in reader.run(calls), "the breaker opens")
 
     reader.follow("README.md", "Five minutes", {"Stop the application": stop_the_application_and_call})
 
