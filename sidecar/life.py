@@ -170,9 +170,12 @@ class Life:
 def say_where(sidecar: Sidecar) -> None:
     """Tells where each listener is, and what is behind it."""
     config = sidecar.config
-    services = [f"{len(config.services)} services"] if config.services else []
-    services += ["all services on this machine"] if config.registry.kind == "local" else []
-    behind = {"inbound": str(config.service.app), "outbound": " and ".join(services) or "no services"}
+    count, near = len(config.services), config.registry.kind == "local"
+    services = f"{count} service{'s' * (count != 1)}" + (" and those of this machine" if near else "")
+    behind = {
+        "inbound": str(config.service.app),
+        "outbound": services if count or not near else "the services of this machine",
+    }
     for listener, address in sidecar.bound().items():
         to = f" -> {behind[listener]}" if listener in behind else ""
         log.info("%s: %s on %s%s", config.service.name, listener, Address(*address), to)
