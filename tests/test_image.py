@@ -207,7 +207,7 @@ def test_its_health_check_succeeds_while_it_lives_and_then_fails(image: Image) -
     """The same command, carried out beside it as an engine does."""
     with container(image) as (sidecar, port):
         sidecar.wait_for(port, "/health/startup")
-        env = image.env | {"SIDECAR_LISTEN__PROBES": f"127.0.0.1:{port}"}
+        env = image.env | {"SIDECAR_LISTEN__ADMIN": "none", "SIDECAR_LISTEN__PROBES": f"127.0.0.1:{port}"}
         command = image.healthcheck
         assert subprocess.run(command, env=env, timeout=10, cwd="/", **as_user(image)).returncode == 0
         assert sidecar.stop() == 0
