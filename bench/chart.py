@@ -27,10 +27,12 @@ TITLES = {
 }
 """What is drawn, by scenario and variant, in this order."""
 
+OTHERS = ("Envoy", "HAProxy", "nginx", "aiohttp")
+
 INK, BAR, OWN = "#757b83", "#8b929c", "#d2691e"
 
 WIDTH, NAMES, VALUES = 720, 110, 190
-BAR_HEIGHT, BAR_STEP, GROUP_GAP, TOP = 14, 20, 34, 58
+BAR_HEIGHT, BAR_STEP, GROUP_GAP, TOP = 14, 20, 34, 82
 
 
 def chart(results: Results) -> str:
@@ -61,7 +63,10 @@ def chart(results: Results) -> str:
             f"<style>svg {{ color: {INK} }} text {{ font: 13px system-ui, sans-serif; fill: currentColor }}"
             " .head { font-weight: 600; font-size: 14px } .own { font-weight: 600 } .small { font-size: 11px }</style>",
             f'<text class="head" x="0" y="16">{escape(subject)}</text>',
-            f'<text class="small" x="0" y="34">{escape(_origin(results))}</text>',
+            *(
+                f'<text class="small" x="0" y="{34 + 15 * i}">{escape(line)}</text>'
+                for i, line in enumerate(_origin(results))
+            ),
             *lines,
             "</svg>\n",
         ]
@@ -105,12 +110,11 @@ def _in_words(groups: Sequence[tuple[str, list[Bar]]]) -> str:
     )
 
 
-def _origin(results: Results) -> str:
-    """Where the figures come from, on one line."""
-    versions = [results.about[name] for name in ("Envoy", "HAProxy", "nginx", "aiohttp") if name in results.about]
-    python = f"Python {results.about.get('python', 'unknown')}"
+def _origin(results: Results) -> tuple[str, str]:
+    """Where the figures come from: the run, and the others' versions."""
     rounds = f"median of {results.rounds} rounds" if results.rounds > 1 else "one round"
-    return f"revision {results.about.get('revision', 'unknown')}, {python}; {', '.join(versions)}; {rounds}"
+    run = f"revision {results.about.get('revision', 'unknown')}, Python {results.about.get('python', 'unknown')}, {rounds}"
+    return run, ", ".join(results.about[name] for name in OTHERS if name in results.about)
 
 
 def main(arguments: Sequence[str]) -> int:

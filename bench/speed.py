@@ -185,15 +185,19 @@ def _measure(work: Workplace, contender: Contender, headers: dict[str, str], pat
 
 
 def _figures(scenario: str, contender: Contender, samples: Sequence[Sample | None]) -> list[Figure]:
-    def figure(quantity: Quantity, value: Callable[[Sample], float]) -> Figure:
-        return Figure(scenario, contender.proxy.name, quantity, each(samples, value), contender.variant)
-
+    """What runs can be compared by: of a proxy whose core was not full, rate and latencies are the load's, not its own."""
+    full = [sample if sample is not None and sample.busy >= SATURATED else None for sample in samples]
+    figures = [
+        (CPU, each(samples, lambda s: s.cpu)),
+        (_RATE, each(full, lambda s: s.rate)),
+        (_P50, each(full, lambda s: s.p50 / 1e3)),
+        (_P99, each(full, lambda s: s.p99 / 1e3)),
+        (_MEMORY, each(samples, lambda s: s.rss / 1e6)),
+    ]
     return [
-        figure(CPU, lambda s: s.cpu),
-        figure(_RATE, lambda s: s.rate),
-        figure(_P50, lambda s: s.p50 / 1e3),
-        figure(_P99, lambda s: s.p99 / 1e3),
-        figure(_MEMORY, lambda s: s.rss / 1e6),
+        Figure(scenario, contender.proxy.name, quantity, rounds, contender.variant)
+        for quantity, rounds in figures
+        if middle(rounds) is not None
     ]
 
 
