@@ -35,7 +35,7 @@ _BIG: dict[str, Transfer] = {
     "down, chunked": partial(download, size=BIG, pause=PAUSE, chunked=True),
 }
 _CPU = Quantity("CPU per MiB", "µs")
-_SPEED = Quantity("MB/s", "MB/s", noise=0.15, more_is_better=True)
+_SPEED = Quantity("MB/s", "MB/s", noise=0.3, more_is_better=True)
 _PEAK = Quantity("peak memory", "MB", portable=True)
 
 

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figures import Figure, Quantity, Rounds, middle
+from bench.machine import LOAD
 from bench.process import Failed
 from bench.proxies import SIDECAR
 from bench.results import Results, read
 from bench.table import DEFECT, Report
 
 BETTER, WORSE, SAME = "better", "WORSE", "same"
-GONE, NEW, ELSEWHERE = "gone", "new", "another machine"
+GONE, NEW, ELSEWHERE, UNSURE = "gone", "new", "another machine", "too few rounds"
 
 MACHINE = ("processor", "memory", "kernel", "python")
 """What must be the same for times to mean the same."""
@@ -69,8 +70,10 @@ def changes(old: Results, new: Results) -> list[Change]:
 
 
 def judge(old: Rounds, new: Rounds, quantity: Quantity) -> str:
-    """Better, worse or the same; both must have a value."""
+    """Better, worse or the same; both must have a value, and of time two, since one shows no spread."""
     one, other = (sorted(value for value in rounds if value is not None) for rounds in (old, new))
+    if not quantity.portable and min(len(one), len(other)) < 2:
+        return UNSURE
     apart = one[-1] < other[0] or other[-1] < one[0]
     before, after = middle(one), middle(other)
     assert before is not None
@@ -106,6 +109,8 @@ def table(old: Results, new: Results, found: Sequence[Change], everyone: bool) -
     for fact in MACHINE:
         if old.about.get(fact) != new.about.get(fact):
             report.notes.append(f"not the same {fact}: {old.about.get(fact)}, then {new.about.get(fact)}")
+    loads = [run.about.get(LOAD, "unknown") for run in (old, new)]
+    report.notes.append(f"{LOAD}: {', then '.join(loads)}")
     if (old.rounds, old.seconds) != (new.rounds, new.seconds):
         runs = (f"{run.rounds} rounds of {run.seconds:g} s" for run in (old, new))
         report.notes.append(f"not the same patience: {', then '.join(runs)}")

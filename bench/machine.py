@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
+LOAD = "load average at start"
+
 DEBIAN_TOOLS = ("wrk", "nginx", "haproxy")
 
 
@@ -77,5 +79,5 @@ def description() -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1024**3:.1f} GiB",
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load average at start": f"{os.getloadavg()[0]:.1f}",
+        LOAD: f"{os.getloadavg()[0]:.1f}",
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.compare import BETTER, ELSEWHERE, GONE, NEW, SAME, WORSE, changes, judge, main
+from bench.compare import BETTER, ELSEWHERE, GONE, NEW, SAME, UNSURE, WORSE, changes, judge, main
 from bench.figures import CPU, Figure, Quantity, each, middle, percentile, ratios
 from bench.process import Failed
 from bench.results import FORMAT, Results, read, write
@@ -44,8 +44,8 @@ def test_a_percentile_is_the_value_that_so_many_do_not_exceed(share: float, valu
 
 
 def test_a_percentile_is_not_moved_by_how_shares_are_stored() -> None:
-    """0.9 times a hundred is a little more than ninety in binary, and still names the ninetieth; nothing has zero."""
-    assert percentile(range(1, 101), 0.9) == 90
+    """0.55 times a hundred is a little more than 55 in binary, and still names the 55th; nothing has zero."""
+    assert percentile(range(1, 101), 0.55) == 55
     assert percentile(range(1, 1001), 0.999) == 999
     assert percentile([], 0.99) == 0.0
 
@@ -68,7 +68,9 @@ def test_ratios_are_taken_within_a_round() -> None:
         ([40, 41], [30, 31], CPU, BETTER),
         ([30, 31], [32, 33], CPU, SAME),  # apart, but not by more than the same code twice
         ([30, 45], [44, 60], CPU, SAME),  # far apart in the middle, but a round of one lies among the other's
-        ([30, 31], [None, 40], CPU, WORSE),
+        ([30, None, 31], [40, 41, None], CPU, WORSE),
+        ([30, 31], [None, 40], CPU, UNSURE),  # one round of time shows no spread to be beyond
+        ([34], [44], MEMORY, WORSE),
         ([1000, 1010], [1300, 1310], SPEED, BETTER),
         ([1000, 1010], [700, 710], SPEED, WORSE),
         ([0], [0], MEMORY, SAME),
@@ -106,10 +108,8 @@ def test_what_only_one_of_them_measured_is_told_and_is_no_objection(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run of fewer scenarios is no worse for it."""
-    old, new = (
-        result(cpu(30), Figure("idle", "sidecar", MEMORY, [34.0])),
-        result(cpu(30), Figure("64k", "sidecar", CPU, [60])),
-    )
+    old = result(cpu(30, 31), Figure("idle", "sidecar", MEMORY, [34.0]))
+    new = result(cpu(30, 31), Figure("64k", "sidecar", CPU, [60, 61]))
     assert [change.word for change in changes(old, new)] == [SAME, NEW, GONE]
     assert compared(tmp_path, old, new) == 0
     assert "Nothing is worse." in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_a_worse_figure_of_the_sidecar_ends_with_one_and_shows_both_sides(
 
 def test_another_proxy_that_became_worse_is_nobodys_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The others are the background: shown when asked for, never judged."""
-    old, new = (result(cpu(30), cpu(nginx, proxy="nginx")) for nginx in (20, 40))
+    old, new = (result(cpu(30, 31), cpu(nginx, nginx, proxy="nginx")) for nginx in (20, 40))
     assert compared(tmp_path, old, new, "--all") == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "nginx" in line]
     assert WORSE not in line
