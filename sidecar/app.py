@@ -11,13 +11,11 @@ import asyncio
 import errno
 import logging
 import resource
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-import sidecar
 from sidecar.admin.actions import Actions
-from sidecar.admin.health import Probes
-from sidecar.admin.metrics import Sources
+from sidecar.answers import Answers
 from sidecar.assembly import Assembly
 from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config, ServiceConfig
@@ -80,8 +78,6 @@ class Sidecar:
         """Whether the configuration that was read last is the one that runs."""
         self.entries: Callable[[Callable[[Sequence[tuple[str, str, str]]], None]], None] = lambda told: told(())
         """Tells ``told`` the configuration as the admin API lists it: key, value as TOML text, origin."""
-        self._actions = actions
-        self._known: tuple[Config, str] | None = None
         self._loop = loop
         self._clock = clock
         self._random = random
@@ -96,10 +92,10 @@ class Sidecar:
         """Held by the start and by each reload: SIGHUP may come while listeners are still being bound."""
         self._leaving: dict[Listener, asyncio.Task[None]] = {}
         """Listeners that a reload has replaced, until their last connection has gone."""
-        self.guards = Guards(self.wheel, clock, self._exchanging, lambda: self._scopes.values(), self._pools.close)
+        self.guards = Guards(self.wheel, clock, self.exchanging, lambda: self._scopes.values(), self._pools.close)
         self.assembly = self._assemble(config)
-        self._probes = self._new_probes()
-        self._handlers: dict[str, Handler] = {"probes": lambda head, answer: answer(self._probes.handle(head))}
+        self._answers = Answers(self, clock, actions, writer, self._new_request_id)
+        self._handlers: dict[str, Handler] = {"probes": self._answers.probes}
         self._scopes: dict[str, Scope] = {}
         self.listeners = {name: self._new_listener(name, self.assembly) for name in self._addresses(config)}
         self._take_over(self.assembly)
@@ -111,9 +107,6 @@ class Sidecar:
     def config(self) -> Config:
         return self.assembly.config
 
-    def _name(self) -> str:
-        return self.config.service.name
-
     # Listeners
 
     def _addresses(self, config: Config) -> dict[str, Address]:
@@ -124,7 +117,7 @@ class Sidecar:
 
     def _new_listener(self, name: str, assembly: Assembly) -> Listener:
         if name == "admin" and name not in self._handlers:
-            self._handlers[name] = self._admin_handler()
+            self._handlers[name] = self._answers.new_admin()
         handler = self._handlers.get(name)
         if handler is not None:
             answering = partial(self._begin_local, handler)
@@ -162,7 +155,7 @@ class Sidecar:
                 listener.follow(assembly.source(name), config.limits, self._max_connections(config), share, trusted)
         self.registries.follow({name: _written(policy) for name, policy in config.services.items()})
 
-    def _exchanging(self) -> list[Listener]:
+    def exchanging(self) -> list[Listener]:
         """The listeners whose requests become exchanges."""
         return [listener for name, listener in self.listeners.items() if name in self._scopes]
 
@@ -188,69 +181,6 @@ class Sidecar:
         instance = _instance(service, *bound["inbound"]) if "inbound" in bound and not self.draining else None
         listeners = {name: str(Address(*address)) for name, address in bound.items()}
         self.registries.register(instance, service.name, listeners)
-
-    # What probes and metrics are told
-
-    def _new_probes(self) -> Probes:
-        return Probes(
-            Sources(
-                stats=lambda: self.assembly.all_stats(),
-                services=lambda: self.assembly.all_services(),
-                connections=self._connections,
-                reload_successful=lambda: self.reload_successful,
-                memory=self.guards.memory,
-                lag=lambda: self.guards.lag,
-                passing=lambda: self.assembly.passing(),
-                log_lines_dropped=self._writer.dropped if self._writer is not None else tuple,
-            ),
-            {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": self.registries.seen},
-            {"drain": lambda: (not self.draining, "draining" if self.draining else "not draining")},
-            self._clock,
-            self._name,
-            sidecar.__version__,
-            self._new_request_id,
-        )
-
-    def _admin_handler(self) -> Handler:
-        from sidecar.admin.api import About, Api  # A sidecar without the listener does without its memory.
-        from sidecar.admin.resources import Snapshots
-
-        snapshots = Snapshots(
-            services=lambda: self.assembly.all_services(),
-            passing=lambda: self.assembly.passing(),
-            stats=lambda: self.assembly.all_stats(),
-            plans=lambda: self.assembly.plans,
-            matches=lambda: {route.name: route.match for route in self.config.routes},
-            entries=lambda told: self.entries(told),
-        )
-        about = About(sidecar.__version__, self._name, lambda: self.draining, self._fingerprint)
-        return Api(
-            about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
-        ).handle
-
-    def _fingerprint(self) -> str:
-        """Made once for each configuration: a large one takes some milliseconds."""
-        from sidecar.config.fingerprint import fingerprint
-
-        config = self.config
-        if self._known is None or self._known[0] is not config:
-            self._known = config, fingerprint(config)
-        return self._known[1]
-
-    def _admin_host(self) -> str | None:
-        listener = self.listeners.get("admin")
-        return listener.address[0] if listener is not None and listener.address is not None else None
-
-    def _bound(self) -> tuple[bool, str]:
-        missing = [name for name, listener in self.listeners.items() if listener.address is None]
-        return not missing, f"waiting for {', '.join(missing)}" if missing else "bound"
-
-    def _connections(self) -> Iterator[tuple[str, str, int]]:
-        for name in self._scopes.keys() & self.listeners.keys():
-            yield "downstream", name, len(self.listeners[name].connections)
-        called = [*self.assembly.all_services(), *(("outbound", service) for service in self.assembly.passing())]
-        for direction, service in called:
-            yield "upstream", direction, sum(e.pool.open for e in service.endpoints if e.pool is not None)
 
     # Life
 

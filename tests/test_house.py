@@ -21,6 +21,7 @@ LEVELS = {
     "sidecar.reload": 7,
     "sidecar.drain": 7,
     "sidecar.app": 7,
+    "sidecar.answers": 7,
     "sidecar.assembly": 7,
     "sidecar.command": 7,
     "sidecar.guard": 7,

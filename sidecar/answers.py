@@ -1,0 +1,109 @@
+"""What a sidecar says of itself: to probes, to whoever scrapes its metrics, and to the admin API.
+
+The parts of ``admin`` know nothing of how a sidecar is made. They are handed questions, and here is who knows the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import sidecar
+from sidecar.admin.actions import Actions
+from sidecar.admin.health import Probes
+from sidecar.admin.metrics import Sources
+from sidecar.clock import Clock
+from sidecar.config.schema import Config
+from sidecar.exchange.local import Answer, Handler
+from sidecar.http.h1.request import RequestHead
+from sidecar.telemetry.export.writer import Writer
+
+if TYPE_CHECKING:
+    from sidecar.app import Sidecar
+
+
+class Answers:
+    """Those of one sidecar. ``actions`` are what the admin API can do to whoever runs it."""
+
+    def __init__(
+        self,
+        of: Sidecar,
+        clock: Clock,
+        actions: Actions | None,
+        writer: Writer | None,
+        new_request_id: Callable[[], bytes],
+    ) -> None:
+        self._of = of
+        self._clock = clock
+        self._actions = actions
+        self._new_request_id = new_request_id
+        self._fingerprinted: tuple[Config, str] | None = None
+        self._probes = Probes(
+            Sources(
+                stats=lambda: of.assembly.all_stats(),
+                services=lambda: of.assembly.all_services(),
+                connections=self._connections,
+                reload_successful=lambda: of.reload_successful,
+                memory=of.guards.memory,
+                lag=lambda: of.guards.lag,
+                passing=lambda: of.assembly.passing(),
+                log_lines_dropped=writer.dropped if writer is not None else tuple,
+            ),
+            {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": of.registries.seen},
+            {"drain": lambda: (not of.draining, "draining" if of.draining else "not draining")},
+            clock,
+            self._name,
+            sidecar.__version__,
+            new_request_id,
+        )
+
+    def probes(self, head: RequestHead, answer: Callable[[Answer], None]) -> None:
+        """Answers health and metrics."""
+        answer(self._probes.handle(head))
+
+    def new_admin(self) -> Handler:
+        """What answers on the admin listener."""
+        from sidecar.admin.api import About, Api  # A sidecar without the listener does without its memory.
+        from sidecar.admin.resources import Snapshots
+
+        of = self._of
+        snapshots = Snapshots(
+            services=lambda: of.assembly.all_services(),
+            passing=lambda: of.assembly.passing(),
+            stats=lambda: of.assembly.all_stats(),
+            plans=lambda: of.assembly.plans,
+            matches=lambda: {route.name: route.match for route in of.config.routes},
+            entries=lambda told: of.entries(told),
+        )
+        about = About(sidecar.__version__, self._name, lambda: of.draining, self._fingerprint)
+        return Api(
+            about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
+        ).handle
+
+    def _name(self) -> str:
+        return self._of.config.service.name
+
+    def _fingerprint(self) -> str:
+        """Made once for each configuration: a large one takes some milliseconds."""
+        from sidecar.config.fingerprint import fingerprint
+
+        config = self._of.config
+        if self._fingerprinted is None or self._fingerprinted[0] is not config:
+            self._fingerprinted = config, fingerprint(config)
+        return self._fingerprinted[1]
+
+    def _admin_host(self) -> str | None:
+        bound = self._of.bound().get("admin")
+        return bound[0] if bound is not None else None
+
+    def _bound(self) -> tuple[bool, str]:
+        missing = self._of.listeners.keys() - self._of.bound().keys()
+        return not missing, f"waiting for {', '.join(sorted(missing))}" if missing else "bound"
+
+    def _connections(self) -> Iterator[tuple[str, str, int]]:
+        for listener in self._of.exchanging():
+            yield "downstream", listener.name, len(listener.connections)
+        assembly = self._of.assembly
+        called = [*assembly.all_services(), *(("outbound", service) for service in assembly.passing())]
+        for direction, service in called:
+            yield "upstream", direction, sum(e.pool.open for e in service.endpoints if e.pool is not None)
