@@ -25,7 +25,7 @@ from sidecar.config.units import Address
 from sidecar.config.watch import Watch
 from sidecar.discovery.registries import Unusable
 from sidecar.drain import Drain
-from sidecar.reload import Reloader
+from sidecar.reload import FIXED, TOLD, Reloader
 from sidecar.telemetry.export.install import install, new_writer
 from sidecar.telemetry.export.writer import Writer
 from sidecar.telemetry.log import Settings as LogSettings
@@ -78,7 +78,7 @@ async def _live(
     config, random = loaded.config, Random()
     source = new_source(config, life.loop, clock, random)
     sidecar = Sidecar(config, life.loop, clock, random, source=source, writer=writer, actions=life)
-    life.reloader = Reloader(sidecar, loaded, read, log_by)
+    life.reloader = Reloader(sidecar, loaded, read, log_by, FIXED if command is None else FIXED + TOLD)
     sidecar.entries = life.reloader.entries
     life.drainer = Drain(sidecar, clock, command)
     try:

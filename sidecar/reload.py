@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from sidecar.app import Draining, Sidecar
@@ -26,7 +27,10 @@ LOOK_SECONDS: Final = 1.0
 LINES: Final = 50
 """How many changes are logged one by one."""
 
-_FIXED: Final = "which registry there is cannot change while the sidecar runs; restart it"
+FIXED: Final = ("registry",)
+"""What cannot change while a sidecar runs: who is found by one registry is unknown to another."""
+TOLD: Final = ("service.app", "listen.outbound", "listen.admin")
+"""What an application that we have started was told, and cannot be told anew."""
 
 Done = Callable[[Sequence[str]], None]
 """Told the problems for which the old configuration runs on; none: the new one runs."""
@@ -35,8 +39,8 @@ log = logging.getLogger("sidecar.reload")
 
 
 class Reloader:
-    """``read`` reads the configuration anew (``ConfigError``), ``log_by`` changes how the process logs; ``loaded`` is the
-    configuration that runs."""
+    """``read`` reads the configuration anew (``ConfigError``), ``log_by`` changes how the process logs, ``fixed`` are the
+    keys that cannot change; ``loaded`` is the configuration that runs."""
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Reloader:
         loaded: Loaded,
         read: Callable[[], Loaded],
         log_by: Callable[[LogSettings], None],
+        fixed: Sequence[str] = FIXED,
     ) -> None:
         self.loaded = loaded
         self.problems: Sequence[str] = ()
@@ -51,6 +56,7 @@ class Reloader:
         self._sidecar = sidecar
         self._read = read
         self._log_by = log_by
+        self._fixed = fixed
         self._asked: list[tuple[str, Done]] = []
         self._task: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -114,8 +120,7 @@ class Reloader:
                 log.info("%s: nothing has changed", cause)
                 self.loaded = loaded  # It may be written elsewhere now, with other lines above it.
                 return ()
-            if loaded.config.registry != self.loaded.config.registry:
-                raise ConfigError([loaded.layers.problem(("registry",), _FIXED)])
+            self._refuse_fixed(loaded)
             await self._sidecar.reload(loaded.config)
         except ConfigError as error:
             problems = error.problems
@@ -132,6 +137,16 @@ class Reloader:
         for problem in problems:
             log.error("  " + problem)  # Without arguments, so that each is a message of its own.
         return problems
+
+    def _refuse_fixed(self, loaded: Loaded) -> None:
+        """Raises ``ConfigError`` if something has changed that takes a restart."""
+        problems = [
+            loaded.layers.problem(tuple(key.split(".")), "cannot change while the sidecar runs; restart it")
+            for key in self._fixed
+            if attrgetter(key)(loaded.config) != attrgetter(key)(self.loaded.config)
+        ]
+        if problems:
+            raise ConfigError(problems)
 
     @staticmethod
     def _tell(cause: str, lines: Sequence[str]) -> None:

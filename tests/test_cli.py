@@ -299,7 +299,7 @@ def test_show_needs_no_file() -> None:
     assert call("config", "show", "--app", "a:1", SIDECAR_CONFIG=None).exit_code == 0
     result = call("config", "show", SIDECAR_CONFIG=None)
     assert result.exit_code == 78
-    assert "where does the application listen? (or set listen.inbound" in result.stderr
+    assert "where does the application listen? (or start it by sidecar run -- COMMAND" in result.stderr
 
 
 def test_schema_and_reference_are_printed() -> None:

@@ -36,7 +36,10 @@ def _about_listeners(file: File) -> Iterator[tuple[Path, str]]:
     if listen.inbound is not None and app is None:
         yield (
             ("service", "app"),
-            ('is missing: where does the application listen? (or set listen.inbound = "none" for outbound calls only)'),
+            (
+                "is missing: where does the application listen? (or start it by sidecar run -- COMMAND, "
+                'or set listen.inbound = "none" for outbound calls only)'
+            ),
         )
     listeners = [
         ("inbound", listen.inbound),

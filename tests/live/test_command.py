@@ -563,3 +563,15 @@ def test_as_process_1_it_heeds_signals() -> None:
         os.kill(int(found.stdout), signal.SIGTERM)
         assert sidecar.exit_code() == 0
         assert "application: ended: SIGTERM" in sidecar.log()
+
+
+def test_what_the_application_was_told_cannot_change_while_it_runs() -> None:
+    """It would call an address at which nobody is any more; all else is taken over."""
+    with Sidecar("", command=[sys.executable, "-c", "import time; time.sleep(60)"]) as sidecar:
+        sidecar.move("outbound", f"127.0.0.1:{free_port()}")
+        sidecar.signal(signal.SIGHUP)
+        until(lambda: "listen.outbound: cannot change while the sidecar runs" in sidecar.log(), "it is refused")
+        sidecar.move("outbound", "127.0.0.1:0")
+        sidecar.write("[trace]\nsample = 0.5\n")
+        sidecar.signal(signal.SIGHUP)
+        until(lambda: "trace.sample: 0.01 -> 0.5" in sidecar.log(), "it is taken over")
