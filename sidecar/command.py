@@ -67,7 +67,7 @@ class Command:
         """Whether its end is what we want: then to end by SIGTERM is a success."""
         self._on_exit: Callable[[], None] = lambda: None
         self.running = False
-        _become_subreaper()
+        become_subreaper()
 
     # Start
 
@@ -287,7 +287,7 @@ def _where_it_may_be(name: str) -> str:
     return "it is not in PATH; install it, or write the path to it"
 
 
-def _become_subreaper() -> None:
+def become_subreaper() -> None:
     """Orphans among COMMAND's descendants become our children. Linux alone has this."""
     if sys.platform == "linux":
         import ctypes
