@@ -8,6 +8,7 @@ an assembly, which is all that a reload replaces; listeners, services and connec
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import resource
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,11 @@ from sidecar.admin.metrics import Sources
 from sidecar.assembly import Assembly
 from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config, ServiceConfig
+from sidecar.config.schema import Service as OwnService
 from sidecar.config.units import Address
-from sidecar.discovery.static import StaticRegistry, Written
+from sidecar.discovery.registries import Registries
+from sidecar.discovery.source import Instance, Source
+from sidecar.discovery.static import Written
 from sidecar.exchange.local import Handler, LocalExchange
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.scope import Scope
@@ -46,8 +50,6 @@ OWN_CONNECTIONS = 100
 """How many connections may ask a sidecar about itself, on each of the listeners that serve that."""
 OWN_SHARE = 0.5
 """How much of them one address may take: whoever holds connections to the probes must not keep the kubelet out."""
-FIRST_RESOLUTION_SECONDS = 3.0
-"""How long the start waits for the names of endpoints."""
 
 log = logging.getLogger("sidecar")
 
@@ -62,11 +64,13 @@ class Sidecar:
         clock: Clock,
         random: Random,
         dialer: Dialer | None = None,
+        source: Source | None = None,
         writer: Writer | None = None,
         actions: Actions | None = None,
     ) -> None:
-        """``dialer`` makes the connections to endpoints; the tests bring their own. ``writer``: where access is logged;
-        ``actions``: what the admin API can do to whoever runs us."""
+        """``dialer`` makes the connections to endpoints; the tests bring their own. ``source``: the registry that is asked
+        for endpoints that the configuration does not have; ``writer``: where access is logged; ``actions``: what the
+        admin API can do to whoever runs us."""
         self.draining = False
         self.reload_successful = True
         """Whether the configuration that was read last is the one that runs."""
@@ -83,8 +87,7 @@ class Sidecar:
         self._timer = LoopTimer(self.wheel, clock, loop)
         self._sockets = SocketDialer(loop)
         self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets)
-        self._registries: dict[str, StaticRegistry] = {}
-        self._lookups: dict[str, asyncio.Task[None]] = {}
+        self.registries = Registries(loop, clock, source, self._publish, lambda name: self.assembly.discover(name))
         self._leaving: dict[Listener, asyncio.Task[None]] = {}
         """Listeners that a reload has replaced, until their last connection has gone."""
         self.guards = Guards(self.wheel, clock, self._exchanging, lambda: self._scopes.values(), self._pools.close)
@@ -96,7 +99,7 @@ class Sidecar:
         self._take_over(self.assembly)
 
     def _assemble(self, config: Config, former: Assembly | None = None) -> Assembly:
-        return Assembly(config, self._random, self._identity, self._pools.forget, former)
+        return Assembly(config, self._random, self._identity, self._pools.forget, self.registries.find, former)
 
     @property
     def config(self) -> Config:
@@ -148,7 +151,7 @@ class Sidecar:
                 listener.access_log = access_log
                 share, trusted = (config.inbound.share_per_address, config.inbound.trusted) if inbound else (1.0, None)
                 listener.follow(assembly.source(name), config.limits, self._max_connections(config), share, trusted)
-        self._follow_registries(config)
+        self.registries.follow({name: _written(policy) for name, policy in config.services.items()})
 
     def _exchanging(self) -> list[Listener]:
         """The listeners whose requests become exchanges."""
@@ -164,43 +167,18 @@ class Sidecar:
 
     # Registries
 
-    def _registry(self, name: str) -> StaticRegistry:
-        registry = self._registries.get(name)
-        if registry is None:
-            registry = self._registries[name] = StaticRegistry((), partial(self._publish, name))
-        return registry
-
-    def _follow_registries(self, config: Config) -> None:
-        for name in self._registries.keys() - config.services.keys():
-            del self._registries[name]
-        for name, policy in config.services.items():
-            self._registry(name).write(_written(policy))
-
-    async def _look_up_ahead(self, config: Config) -> None:
-        """Learns the names that are new in ``config``: its services must not be without endpoints when they begin."""
-        new = [self._registry(name).learn(_written(policy)) for name, policy in config.services.items()]
-        try:
-            async with asyncio.timeout(FIRST_RESOLUTION_SECONDS):
-                await asyncio.gather(*new)
-        except TimeoutError:
-            log.warning("some names of the new configuration are not resolved yet; going by it all the same")
-
     def _publish(self, name: str, endpoints: Sequence[Endpoint]) -> None:
         service = self.assembly.services[name]
         for gone in set(service.endpoints) - set(endpoints):
             self._pools.forget(gone)
         service.endpoints = endpoints
 
-    def _look_up_names(self) -> list[StaticRegistry]:
-        """Sees to it that names, and only they, are looked up again and again; the registries that have some."""
-        named = {name: registry for name, registry in self._registries.items() if registry.has_names}
-        for name in tuple(self._lookups):
-            if name not in named or not named[name].complete:
-                self._lookups.pop(name).cancel()
-        for name, registry in named.items():
-            if name not in self._lookups:
-                self._lookups[name] = self._loop.create_task(registry.run())
-        return list(named.values())
+    def _register(self) -> None:
+        """Tells others where we are, once we know."""
+        service, bound = self.config.service, self.bound()
+        instance = _instance(service, *bound["inbound"]) if "inbound" in bound and not self.draining else None
+        listeners = {name: str(Address(*address)) for name, address in bound.items()}
+        self.registries.register(instance, service.name, listeners)
 
     # What probes and metrics are told
 
@@ -215,7 +193,7 @@ class Sidecar:
                 lag=lambda: self.guards.lag,
                 log_lines_dropped=self._writer.dropped if self._writer is not None else tuple,
             ),
-            {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": self._seen},
+            {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": self.registries.seen},
             {"drain": lambda: (not self.draining, "draining" if self.draining else "not draining")},
             self._clock,
             self.config.service.name,
@@ -258,11 +236,6 @@ class Sidecar:
         missing = [name for name, listener in self.listeners.items() if listener.address is None]
         return not missing, f"waiting for {', '.join(missing)}" if missing else "bound"
 
-    def _seen(self) -> tuple[bool, str]:
-        missing = [name for name, registry in self._registries.items() if not registry.complete]
-        # A name that does not resolve today must not keep everything else from being served.
-        return True, f"not resolved yet: {', '.join(missing)}" if missing else "all endpoints are known"
-
     def _connections(self) -> Iterator[tuple[str, str, int]]:
         for name in self._scopes.keys() & self.listeners.keys():
             yield "downstream", name, len(self.listeners[name].connections)
@@ -286,19 +259,20 @@ class Sidecar:
         return sum(sum(one.requests.values()) for one in stats if one.direction == "outbound")
 
     async def start(self) -> None:
-        """Binds every listener and learns the endpoints. Raises ``OSError``."""
+        """Binds every listener and learns the endpoints. Raises ``OSError``, and ``Unusable`` for the registry."""
         for name, address in self._addresses(self.config).items():
-            await self.listeners[name].open(address.host, address.port)
-            await self.listeners[name].serve()
+            listener = self.listeners[name]
+            try:
+                await listener.open(address.host, address.port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or name not in self.config.movable:
+                    raise
+                await listener.open(address.host, 0)
+            await listener.serve()
         self._know_own_addresses()
         self.guards.start(self.config.overload)
-        named = self._look_up_names()
-        try:
-            async with asyncio.timeout(FIRST_RESOLUTION_SECONDS):
-                for registry in named:
-                    await registry.asked.wait()
-        except TimeoutError:
-            log.warning("%s; starting without", self._seen()[1])
+        self._register()
+        await self.registries.start()
 
     def _know_own_addresses(self) -> None:
         """The dialer knows where we listen: a connection to ourselves would be a loop."""
@@ -313,7 +287,7 @@ class Sidecar:
         counters live on. A listener whose address has changed is opened anew before the old one takes no more.
         """
         assembly = await asyncio.to_thread(self._assemble, config, self.assembly)
-        await self._look_up_ahead(config)
+        await self.registries.learn({name: _written(policy) for name, policy in config.services.items()})
         fresh = await self._open_changed(assembly)
         kept = self._addresses(config)
         old = [listener for name, listener in self.listeners.items() if name in fresh or name not in kept]
@@ -322,7 +296,8 @@ class Sidecar:
         for listener in fresh.values():
             await listener.serve()
         self._know_own_addresses()
-        self._look_up_names()
+        self._register()
+        self.registries.resolve()
         for listener in old:
             self._leave(listener)
 
@@ -346,7 +321,8 @@ class Sidecar:
 
     async def close(self) -> None:
         self.guards.stop()
-        for task in (*self._lookups.values(), *self._leaving.values()):
+        await self.registries.close()
+        for task in self._leaving.values():
             task.cancel()
         for listener in (*self.listeners.values(), *self._leaving):
             await listener.close()
@@ -357,3 +333,27 @@ class Sidecar:
 
 def _written(policy: ServiceConfig) -> list[Written]:
     return [Written(one.host, one.port, one.weight, one.zone) for one in policy.endpoints]
+
+
+def _instance(service: OwnService, host: str, port: int) -> Instance:
+    """How others call the application, whose inbound listener is at ``host`` and ``port``."""
+    everywhere = host in ("0.0.0.0", "::")
+    return Instance(
+        service=service.name,
+        host=service.address or ("127.0.0.1" if everywhere else host),
+        port=port,
+        weight=service.weight,
+        zone=service.zone,
+        tags=service.tags,
+        meta=service.meta,
+        version=service.version,
+    )
+
+
+def new_source(config: Config, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random) -> Source | None:
+    """The registry that moves by itself, if the configuration names one."""
+    if config.registry.kind != "local":
+        return None
+    from sidecar.discovery.local.registry import LocalRegistry  # Who has another registry does without it.
+
+    return LocalRegistry(loop, clock, random, config.registry.local.directory)

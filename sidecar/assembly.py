@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from sidecar.balance.least_request import LeastRequest
 from sidecar.balance.random_choice import RandomChoice
 from sidecar.balance.round_robin import RoundRobin
@@ -28,7 +30,7 @@ from sidecar.resilience.limits import Limits
 from sidecar.resilience.retry import Retry
 from sidecar.routing.match import Match
 from sidecar.routing.plan import Direction, RoutePlan, Service, compile_plan
-from sidecar.routing.table import Route, Table
+from sidecar.routing.table import Lookup, Route, Table
 from sidecar.telemetry.stats import Stats
 
 BALANCERS: dict[str, type[RoundRobin] | type[LeastRequest] | type[RandomChoice]] = {
@@ -50,8 +52,8 @@ class _Terms(NamedTuple):
 class Assembly:
     """One configuration, compiled.
 
-    ``forget`` is told of endpoints that will be called no more. ``identity`` marks requests that passed here; ``former``
-    is the assembly that runs.
+    ``forget`` is told of endpoints that will be called no more, ``look_up`` asks whether there is a service of a name that
+    no configuration has. ``identity`` marks requests that passed here; ``former`` is the assembly that runs.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Assembly:
         random: Random,
         identity: bytes,
         forget: Callable[[Endpoint], None],
+        look_up: Callable[[str], Lookup | None],
         former: Assembly | None = None,
     ) -> None:
         self.config = config
         self._random = random
         self._identity = identity
         self._forget = forget
+        self._look_up = look_up
         self._former = former
         self._terms: dict[Service, _Terms] = {}
         # Exchanges that go by a former plan count to its end, and no sum may fall: a series outlives its plan by one reload.
@@ -79,7 +83,9 @@ class Assembly:
         self._inbound: Service | None = None
         self.plans: list[RoutePlan] = []
         """Every plan but those of passthrough."""
-        self.services = {name: self._service(policy) for name, policy in config.services.items()}
+        self.discovered: set[str] = former.discovered - config.services.keys() if former is not None else set()
+        """Names of services that only the registry knows."""
+        self.services = {name: self._service(self._policy(name)) for name in (*config.services, *self.discovered)}
         """What is called by name."""
         self.tables: dict[str, Table] = {}
         """By direction; a direction without a listener has none."""
@@ -89,6 +95,10 @@ class Assembly:
             self.tables["outbound"] = self._outbound_table()
 
     # Services
+
+    def _policy(self, name: str) -> ServiceConfig:
+        policy = self.config.services.get(name)
+        return policy if policy is not None else msgspec.structs.replace(self.config.defaults, name=name)
 
     def _service(self, policy: ServiceConfig) -> Service:
         """The service of that name: the one that there is, which goes by its new terms once we settle, or a new one."""
@@ -173,15 +183,24 @@ class Assembly:
         self._terms[service] = terms
         self._inbound = service
         plan = self._listed(Direction.INBOUND, service, policy)
-        return Table((), {}, lambda head: plan, b"\0")
+        return Table((), {}, lambda head: plan, b"\0", lambda name: None)
 
     def _outbound_table(self) -> Table:
         plans = {
-            name: self._listed(Direction.OUTBOUND, service, self.config.policy(name))
+            name: self._listed(Direction.OUTBOUND, service, self._policy(name))
             for name, service in self.services.items()
         }
         routes = [self._route(route) for route in self.config.routes]
-        return Table(routes, plans, self._pass_through, self._identity)
+        return Table(routes, plans, self._pass_through, self._identity, self._look_up)
+
+    def discover(self, name: str) -> None:
+        """The registry has a service ``name``: it can be called from here on."""
+        table = self.tables.get("outbound")
+        if table is not None and name not in self.services:
+            self.discovered.add(name)
+            policy = self._policy(name)
+            service = self.services[name] = self._service(policy)
+            table.add(name, self._listed(Direction.OUTBOUND, service, policy))
 
     def _route(self, route: RouteConfig) -> Route:
         asked = route.match
@@ -226,6 +245,8 @@ class Assembly:
         former, self._former = self._former, None
         if former is None:
             return
+        for name in former.discovered - self.services.keys():
+            self.discover(name)  # While this assembly was made.
         if self.config.outbound.passthrough != "none":
             for address, plan in former._passing.items():
                 self._pass_to(address, plan.service)

@@ -80,13 +80,13 @@ class Drain:
         sidecar, command, clock = self._sidecar, self._command, self._clock
         sidecar.draining = True
         last_request = LAST_REQUEST_SECONDS
-        if command is None:
-            await asyncio.sleep(delay)
-        elif await command.ended(delay):
+        application = asyncio.sleep(delay) if command is None else command.ended(delay)
+        _, ended = await asyncio.gather(sidecar.registries.deregister(), application)
+        if ended:
             # Nobody is there to answer a request that is still on its way.
             last_request = 0.0
             end = min(end, clock.now() + ALONE_SECONDS)
-        else:
+        elif command is not None:
             end -= min(COMMAND_SECONDS, sidecar.config.drain.grace / 4)
         inbound = sidecar.listeners.get("inbound")
         if inbound is not None:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from sidecar.app import Sidecar
+from sidecar.app import Sidecar, new_source
 from sidecar.clock import Clock, Random
 from sidecar.config.load import Loaded
+from sidecar.discovery.registries import Unusable
 from sidecar.drain import Drain
 from sidecar.reload import Reloader
 from sidecar.telemetry.export.install import install, new_writer
@@ -72,7 +73,9 @@ async def _live(
     log_by: Callable[[LogSettings], None],
 ) -> int:
     life = Life()
-    sidecar = Sidecar(loaded.config, asyncio.get_running_loop(), clock, Random(), writer=writer, actions=life)
+    config, random = loaded.config, Random()
+    source = new_source(config, life.loop, clock, random)
+    sidecar = Sidecar(config, life.loop, clock, random, source=source, writer=writer, actions=life)
     life.reloader = Reloader(sidecar, loaded, read, log_by)
     sidecar.entries = life.reloader.entries
     life.drainer = Drain(sidecar, clock, command)
@@ -82,6 +85,9 @@ async def _live(
         except OSError as error:
             what = error.strerror or error
             log.error("cannot listen: %s; choose another address with --inbound, --outbound, --admin or --probes", what)
+            return 1
+        except Unusable as error:
+            log.error("the registry cannot be used: %s", error)
             return 1
         say_where(sidecar)
         if path is not None:

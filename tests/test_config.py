@@ -59,9 +59,20 @@ def test_the_defaults_are_the_numbers_of_the_integration_patterns(write: Write) 
     assert (defaults.name, defaults.endpoints) == ("", ())
     assert (config.passthrough.name, config.passthrough.timeout) == ("passthrough", 15.0)
     assert (config.drain.delay, config.drain.grace, config.trace.sample) == (5.0, 20.0, 0.01)
-    assert str(config.listen.inbound) == "0.0.0.0:15006"
     assert str(config.listen.outbound) == "127.0.0.1:15001"
-    assert str(config.listen.probes) == "0.0.0.0:15020"
+    assert str(config.listen.admin) == "127.0.0.1:15000"
+
+
+def test_on_one_machine_nobody_comes_from_elsewhere_and_defaults_may_give_way(write: Write) -> None:
+    """With the registry of one machine; with another the application is served to others, where they expect it."""
+    near = load(write(""))
+    assert (str(near.listen.inbound), str(near.listen.probes)) == ("127.0.0.1:15006", "127.0.0.1:15020")
+    assert near.movable == {"inbound", "outbound", "admin", "probes"}
+    written = load(write('[listen]\nprobes = "0.0.0.0:15020"'), {"SIDECAR_LISTEN__ADMIN": "127.0.0.1:15000"})
+    assert (str(written.listen.probes), written.movable) == ("0.0.0.0:15020", {"inbound", "outbound"})
+    far = load(write('[registry]\nkind = "static"'))
+    assert (str(far.listen.inbound), str(far.listen.probes)) == ("0.0.0.0:15006", "0.0.0.0:15020")
+    assert not far.movable
 
 
 @pytest.mark.parametrize(
@@ -362,7 +373,7 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
         ("[services.a]\nendpoints = [{address='h:1', weight=-1}]", "services.a.endpoints[0].weight: must be at least"),
         ("[inbound]\ntrusted = ['10.0.0.1/8']", "inbound.trusted[0]: has bits set beyond its prefix"),
         ("[inbound]\nmax_connections = 0", "inbound.max_connections: must be at least 1, not 0"),
-        ("[registry]\nkind = 'consul'", 'registry.kind: expected one of static, not "consul"'),
+        ("[registry]\nkind = 'consul'", 'registry.kind: expected one of local, static, not "consul"'),
         ("[limits]\nheaders = 0", "limits.headers: must be at least 1"),
         ("[limits]\nheader_bytes = '64KB'", "limits.header_bytes: expected a size"),
         ("[timeouts]\nnone = '1s'", "timeouts.none: expected a class name"),

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from sidecar import __version__
-from sidecar.config.load import load
+from sidecar.config.load import Setting, load
 from sidecar.config.schema import Listen
 from tests.support.image import Image, Instruction, build, ignore_patterns, ignored, read
 from tests.support.live import ROOT
@@ -63,7 +63,8 @@ def test_it_is_run_without_a_shell_by_a_user_that_a_kubelet_knows_is_not_root() 
 
 def test_the_ports_are_those_that_others_reach() -> None:
     """Those of listeners that are not on loopback, with their defaults."""
-    listen = Listen()
+    static = [Setting("--registry", "registry.kind", "static"), Setting("--app", "service.app", "127.0.0.1:8080")]
+    listen = load(None, flags=static).listen
     addresses = [getattr(listen, name) for name in Listen.__struct_fields__]
     open_to_others = [address.port for address in addresses if not ip_address(address.host).is_loopback]
     assert sorted(map(int, FINAL.last("EXPOSE").value.split())) == sorted(open_to_others)
@@ -207,7 +208,7 @@ def test_its_health_check_succeeds_while_it_lives_and_then_fails(image: Image) -
     """The same command, carried out beside it as an engine does."""
     with container(image) as (sidecar, port):
         sidecar.wait_for(port, "/health/startup")
-        env = image.env | {"SIDECAR_LISTEN__PROBES": f"127.0.0.1:{port}"}
+        env = sidecar.environment
         command = image.healthcheck
         assert subprocess.run(command, env=env, timeout=10, cwd="/", **as_user(image)).returncode == 0
         assert sidecar.stop() == 0

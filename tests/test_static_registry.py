@@ -11,9 +11,10 @@ from functools import partial
 
 import pytest
 
-from sidecar.app import FIRST_RESOLUTION_SECONDS, Sidecar
+from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import load
+from sidecar.discovery.registries import FIRST_ANSWER_SECONDS
 from sidecar.discovery.static import REFRESH_SECONDS, RETRY_SECONDS, Resolve, StaticRegistry, Written, resolve
 from sidecar.model import Endpoint
 from tests.support.virtual import VirtualLoop
@@ -191,7 +192,7 @@ endpoints = ["fast:9001"]
 
 def started(loop: VirtualLoop, names: Names, monkeypatch: pytest.MonkeyPatch) -> Sidecar:
     """A sidecar in virtual time that asks ``names``, and has started."""
-    monkeypatch.setattr("sidecar.app.StaticRegistry", partial(StaticRegistry, resolve=names))
+    monkeypatch.setattr("sidecar.discovery.registries.StaticRegistry", partial(StaticRegistry, resolve=names))
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(NAMED)
         file.flush()
@@ -211,7 +212,7 @@ def test_the_start_waits_for_names_but_not_for_ever(
     """One that does not come in time is missed by nobody else: listeners are open, other services have endpoints."""
     began = loop.time()
     sidecar = started(loop, Names(slow=None, fast=["10.0.0.2"]), monkeypatch)
-    assert loop.time() - began == pytest.approx(FIRST_RESOLUTION_SECONDS)
+    assert loop.time() - began == pytest.approx(FIRST_ANSWER_SECONDS)
     assert labels(sidecar, "orders") == ["10.0.0.1:9001"]
     assert labels(sidecar, "payments") == ["10.0.0.2:9001"]
     assert all(listener.address is not None for listener in sidecar.listeners.values())
@@ -290,7 +291,7 @@ def test_a_service_that_moves_to_a_name_is_never_without_endpoints(
         seen.append([endpoint.label for endpoint in endpoints])
 
     monkeypatch.setattr(sidecar, "_publish", watched)
-    monkeypatch.setattr(sidecar._registries["payments"], "_publish", partial(watched, "payments"))
+    monkeypatch.setattr(sidecar.registries._static["payments"], "_publish", partial(watched, "payments"))
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(NAMED.replace("fast:9001", "new:9001") + '[services.billing]\nendpoints = ["fast:9001"]\n')
         file.flush()

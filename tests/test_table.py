@@ -27,7 +27,7 @@ def table(*routes: tuple[str | None, Match, str], passthrough: str | None = None
     made: Any = [Route(host, match, [(plan, 1)], Random(1)) for host, match, plan in routes]  # type: ignore[list-item]
     known: Any = services
     other: Any = lambda head: passthrough  # noqa: E731
-    return Table(made, known, other, ME)
+    return Table(made, known, other, ME, lambda name: None)
 
 
 @pytest.mark.parametrize("host", ["orders", "ORDERS", "orders.", "orders.mesh", "Orders.Mesh.", "orders.mesh:8080"])

@@ -22,6 +22,9 @@ BUILT_IN: Final = {
 }
 """What lies beneath the file: the classes of the user's integration patterns, and that a call is an API call."""
 
+FAR: Final = {"listen": {"inbound": "0.0.0.0:15006", "probes": "0.0.0.0:15020"}}
+"""What is beneath even that unless the registry is that of one machine, where nobody comes from elsewhere."""
+
 DEFAULT: Final = "default"
 """The origin of what nobody has written."""
 
@@ -109,7 +112,7 @@ class Layers:
     """All of them, the lowest first."""
 
     def __init__(self, layers: list[Layer]) -> None:
-        self._layers = layers
+        self._layers = layers if _registry(layers) == "local" else [Layer(DEFAULT, FAR), *layers]
 
     @property
     def tables(self) -> dict[str, Any]:
@@ -138,12 +141,25 @@ class Layers:
         root = next((layer for layer in own if layer.text is not None), Layer("configuration", {}))
         return next((layer for layer in own if table and _has(layer.tables, table)), root)
 
+    def written(self, path: Path) -> bool:
+        """Whether somebody has written a value there."""
+        return any(layer.name != DEFAULT and _has(layer.tables, path) for layer in self._layers)
+
     def problem(self, path: Path, what: str) -> Problem:
         """The problem with its place."""
         layer, there = self.place(path)
         line = layer.line(there)
         file = layer.name if layer.text is not None else None
         return Problem(layer.origin(there), dotted(layer.prefix + there), what, file, line)
+
+
+def _registry(layers: list[Layer]) -> object:
+    """The kind of registry that they name."""
+    for layer in reversed(layers):
+        registry = layer.tables.get("registry")
+        if isinstance(registry, dict) and "kind" in registry:
+            return registry["kind"]
+    return "local"
 
 
 def written(node: object, layer: Layer, path: Path) -> Any:

@@ -31,7 +31,7 @@ from sidecar.config.layers import (
     profile_layer,
     profile_names,
 )
-from sidecar.config.schema import Config, File, Overrides, RouteConfig, RouteTable, ServiceConfig, ServiceTable
+from sidecar.config.schema import Config, File, Listen, Overrides, RouteConfig, RouteTable, ServiceConfig, ServiceTable
 from sidecar.config.sense import senseless
 from sidecar.config.units import hint, listed, parse_positive_duration, shown
 from sidecar.config.walk import INVALID, Reader, merged
@@ -96,7 +96,14 @@ def load_with_origins(
         found = [layers.problem(path, what) for path, what in senseless(file)]
     if found:
         raise ConfigError(sorted(found, key=attrgetter("place")))
-    return Loaded(_resolved(file, raw, reader), layers)
+    return Loaded(_resolved(file, raw, reader, _movable(file, layers)), layers)
+
+
+def _movable(file: File, layers: Layers) -> frozenset[str]:
+    """On one machine several sidecars have the same defaults: those that nobody has written may give way."""
+    if file.registry.kind != "local":
+        return frozenset()
+    return frozenset(name for name in Listen.__struct_fields__ if not layers.written(("listen", name)))
 
 
 def _about_profiles(below: list[Layer], over: list[Layer], chosen: str | None) -> Iterator[Problem]:
@@ -152,7 +159,7 @@ def _parse_timeout(classes: Mapping[str, float], value: object) -> float | None:
     return parse_positive_duration(value)
 
 
-def _resolved(file: File, raw: dict[str, Any], reader: Reader) -> Config:
+def _resolved(file: File, raw: dict[str, Any], reader: Reader, movable: frozenset[str]) -> Config:
     """Inheritance, done on the plain tables. Every part of them has been read before, so they are sound."""
     defaults = raw["defaults"]
     own = {name: merged(defaults, raw["services"][name]) for name in file.services}
@@ -172,6 +179,7 @@ def _resolved(file: File, raw: dict[str, Any], reader: Reader) -> Config:
         inbound=file.inbound,
         outbound=file.outbound,
         registry=file.registry,
+        movable=movable,
         limits=file.limits,
         overload=file.overload,
         trace=file.trace,

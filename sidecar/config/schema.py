@@ -70,12 +70,16 @@ class Service(Table, frozen=True, kw_only=True):
 class Listen(Table, frozen=True, kw_only=True):
     """``[listen]``; ``None`` opens no listener."""
 
-    inbound: Annotated[Listener | None, about("Serves others on the application's behalf.")] = Address("0.0.0.0", 15006)
+    inbound: Annotated[
+        Listener | None,
+        about('Serves others on the application\'s behalf; `"0.0.0.0:15006"` with another registry than local.'),
+    ] = Address("127.0.0.1", 15006)
     outbound: Annotated[Listener | None, about("Serves the local application.")] = Address("127.0.0.1", 15001)
     admin: Annotated[Listener | None, about("What the commands talk to.")] = Address("127.0.0.1", 15000)
-    probes: Annotated[Listener | None, about("Serves `/health/*` and `/metrics`, nothing else.")] = Address(
-        "0.0.0.0", 15020
-    )
+    probes: Annotated[
+        Listener | None,
+        about('Serves `/health/*` and `/metrics`, nothing else; `"0.0.0.0:15020"` with another registry than local.'),
+    ] = Address("127.0.0.1", 15020)
 
 
 class Inbound(Table, frozen=True, kw_only=True):
@@ -100,10 +104,22 @@ class Outbound(Table, frozen=True, kw_only=True):
     ] = "proxy"
 
 
+class LocalRegistry(Table, frozen=True, kw_only=True):
+    """``[registry.local]``; ``None``: a directory of this user on this machine."""
+
+    directory: Annotated[
+        str | None, about('Where sidecars find each other\'s files; `"none"`: a directory of this user.')
+    ] = None
+
+
 class Registry(Table, frozen=True, kw_only=True):
     """``[registry]``."""
 
-    kind: Annotated[Literal["static"], about("Where endpoints come from; static: this file.")] = "static"
+    kind: Annotated[
+        Literal["local", "static"],
+        about("Where endpoints come from that are not written here; local: sidecars on this machine; static: nowhere."),
+    ] = "local"
+    local: Annotated[LocalRegistry, about("The registry without a server, of one machine.")] = LocalRegistry()
 
 
 class Trace(Table, frozen=True, kw_only=True):
@@ -262,6 +278,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     inbound: Inbound
     outbound: Outbound
     registry: Registry
+    movable: frozenset[str]
+    """Listeners that take a free port where theirs is taken: those that nobody has given an address."""
     limits: HttpSettings
     overload: OverloadSettings
     trace: Trace

@@ -70,6 +70,11 @@ class Source(Protocol):
         Raises ``ValueError`` if it is nothing that a registry could hold."""
         ...
 
+    def announce(self, service: str, admin: str, listeners: Mapping[str, str]) -> None:
+        """Commands on this machine shall find the sidecar of ``service`` by its addresses, registered or not. A registry
+        of many machines has nothing to do."""
+        ...
+
     async def deregister(self) -> None:
         """Others shall find us no more; returns when the registry knows, or when it has been tried once in vain."""
         ...

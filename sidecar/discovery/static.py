@@ -66,12 +66,17 @@ class StaticRegistry:
     """The endpoints of one service. ``publish`` gets every new set; endpoints that stay are the same objects."""
 
     def __init__(
-        self, written: Sequence[Written], publish: Callable[[Sequence[Endpoint]], None], resolve: Resolve = resolve
+        self,
+        written: Sequence[Written],
+        publish: Callable[[Sequence[Endpoint]], None],
+        resolve: Resolve = resolve,
+        endpoints: EndpointSet | None = None,
     ) -> None:
+        """``endpoints`` are those that the service has so far."""
         self._publish = publish
         self._resolve = resolve
         self._known: dict[str, list[str]] = {}
-        self._endpoints = EndpointSet()
+        self._endpoints = endpoints or EndpointSet()
         self.asked = asyncio.Event()
         """Set when every name has been asked for once, whatever came of it."""
         self._written = written

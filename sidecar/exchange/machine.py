@@ -25,13 +25,13 @@ from __future__ import annotations
 from math import inf
 
 from sidecar.errors import Failure
-from sidecar.exchange import again, blame, filtering, recording, waiting
+from sidecar.exchange import again, blame, filtering, looking, recording, waiting
 from sidecar.exchange.again import REPLAY_BYTES
 from sidecar.exchange.labels import Labels, read_labels
-from sidecar.exchange.replies import error_reply, refuse
+from sidecar.exchange.replies import failed, refuse
 from sidecar.exchange.scope import Scope
 from sidecar.exchange.seams import ANY, SURE, Downstream, Freshness, Upstream
-from sidecar.exchange.states import BACKING_OFF, CONNECTING, FINISHED, NEW, RESPONDING, SENDING
+from sidecar.exchange.states import BACKING_OFF, CONNECTING, FINISHED, LOOKING, NEW, RESPONDING, SENDING
 from sidecar.http.h1.request import RequestHead
 from sidecar.http.h1.response import ResponseHead
 from sidecar.model import Endpoint
@@ -89,21 +89,23 @@ class Exchange:
         scope = self.scope
         head = self.head
         now = self.started = scope.clock.now()
-        labels = self.labels = read_labels(head, scope.tracer)
+        self.labels = read_labels(head, scope.tracer)
         self.kept: bytes | None = body
         self.complete = end
         plan = scope.route(head)
-        if not isinstance(plan, RoutePlan):
-            self.state = FINISHED
-            refuse(self, plan)
-            return
+        if isinstance(plan, RoutePlan):
+            self.go_by(plan, now)
+        else:
+            looking.unplanned(self, plan)
+
+    def go_by(self, plan: RoutePlan, now: float) -> None:
         self.plan = plan
         limits = plan.service.limits
         limits.in_flight += 1
-        if labels.timeout_ms is None and plan.timeout is not None:
-            deadline = now + plan.timeout
+        if self.labels.timeout_ms is None and plan.timeout is not None:
+            deadline = self.started + plan.timeout
         else:
-            deadline = earliest(now, plan.timeout, labels.timeout_ms)
+            deadline = earliest(self.started, plan.timeout, self.labels.timeout_ms)
         self.deadline = deadline
         if deadline <= now:
             self.fail(Failure.DEADLINE_EXCEEDED, "the caller's deadline had passed when the request came")
@@ -230,6 +232,10 @@ class Exchange:
 
     def caller_left(self) -> None:
         """Downstream ended before its response was complete: nobody is there to be answered."""
+        if self.state == LOOKING:
+            self.state = FINISHED
+            recording.refused(self, Failure.CLIENT_GONE)
+            return
         now = self.scope.clock.now()
         self.give_up(blame.outcome(self, Failure.CLIENT_GONE, now), now)
         self.finish(Failure.CLIENT_GONE.status, Failure.CLIENT_GONE.reason, now)
@@ -369,17 +375,15 @@ class Exchange:
 
     def fail(self, failure: Failure, detail: str, retry_after: float | None = None) -> None:
         """Answers with a reason, or breaks the response off if it has begun."""
-        downstream = self.downstream
+        if self.state == LOOKING:
+            refuse(self, failure, detail)
+            return
         responding = self.state == RESPONDING
         self.finish(self.status if responding else failure.status, failure.reason, self.scope.clock.now())
         if responding:
-            downstream.abort()
-            return
-        if self.tried:
-            detail += f"; tried {', '.join(endpoint.label for endpoint in self.tried)} in {self.attempt} attempts"
-        downstream.reply(
-            error_reply(failure, detail, self.plan.source, self.labels.request_id, self.scope.clock.wall(), retry_after)
-        )
+            self.downstream.abort()
+        else:
+            self.downstream.reply(failed(self, failure, detail, retry_after))
 
     def finish(self, status: int, reason: str, now: float) -> None:
         """Records the exchange and gives back what it holds; the one end of every path."""

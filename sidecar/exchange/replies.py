@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure, document
 from sidecar.exchange import recording
+from sidecar.exchange.states import FINISHED
+from sidecar.http.h1.request import RequestHead
 from sidecar.http.reply import Reply
 from sidecar.resilience.breaker import OPEN
 from sidecar.routing.plan import Service
@@ -69,16 +71,27 @@ def nobody(service: Service, now: float) -> tuple[Failure, str, float | None]:
     return Failure.BREAKER_OPEN, detail, wait
 
 
-def refuse(exchange: Exchange, failure: Failure) -> None:
+def failed(exchange: Exchange, failure: Failure, detail: str, retry_after: float | None) -> Reply:
+    """The answer to a request whose plan did not lead to one."""
+    if exchange.tried:
+        detail += f"; tried {', '.join(endpoint.label for endpoint in exchange.tried)} in {exchange.attempt} attempts"
+    wall = exchange.scope.clock.wall()
+    return error_reply(failure, detail, exchange.plan.source, exchange.labels.request_id, wall, retry_after)
+
+
+def refuse(exchange: Exchange, failure: Failure, detail: str = "") -> None:
     """Answers a request that has no plan, hence no policy; it is counted apart."""
     scope = exchange.scope
-    head = exchange.head
-    if failure is Failure.LOOP_DETECTED:
-        detail = "the request passed through this sidecar before"
-    elif failure is Failure.OVERLOADED:
-        detail = "the memory of this sidecar is nearly used up; it takes requests again when less is in use"
-    else:
-        detail = f"no service and no route is named by the host {head.host!r}"
+    exchange.state = FINISHED
     recording.refused(exchange, failure)
+    detail = detail or _why_unplanned(failure, exchange.head)
     reply = error_reply(failure, detail, scope.source, exchange.labels.request_id, scope.clock.wall())
     exchange.downstream.reply(reply)
+
+
+def _why_unplanned(failure: Failure, head: RequestHead) -> str:
+    if failure is Failure.LOOP_DETECTED:
+        return "the request passed through this sidecar before"
+    if failure is Failure.OVERLOADED:
+        return "the memory of this sidecar is nearly used up; it takes requests again when less is in use"
+    return f"no service and no route is named by the host {head.host!r}"

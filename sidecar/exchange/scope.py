@@ -9,6 +9,7 @@ from sidecar.errors import Failure
 from sidecar.exchange.seams import Pool
 from sidecar.http.h1.request import RequestHead
 from sidecar.routing.plan import RoutePlan
+from sidecar.routing.table import Lookup
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.stats import Stats
 from sidecar.telemetry.trace import Tracer
@@ -19,9 +20,9 @@ class Scope:
 
     __slots__ = ("_table", "access_log", "clock", "pool", "refusing", "route", "source", "tracer", "unrouted")
 
-    route: Callable[[RequestHead], RoutePlan | Failure]
+    route: Callable[[RequestHead], RoutePlan | Failure | Lookup]
     """The routing table's answer, or why no request is taken. A reload replaces it; running exchanges keep their plan."""
-    _table: Callable[[RequestHead], RoutePlan | Failure]
+    _table: Callable[[RequestHead], RoutePlan | Failure | Lookup]
     tracer: Tracer
     source: str
     """What replies to requests without a plan call themselves."""
@@ -37,7 +38,7 @@ class Scope:
 
     def follow(
         self,
-        route: Callable[[RequestHead], RoutePlan | Failure],
+        route: Callable[[RequestHead], RoutePlan | Failure | Lookup],
         tracer: Tracer,
         source: str,
         access_log: AccessLog | None = None,

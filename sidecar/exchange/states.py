@@ -11,11 +11,14 @@ SENDING: Final = 3
 BACKING_OFF: Final = 4
 RESPONDING: Final = 5
 FINISHED: Final = 6
+LOOKING: Final = 7
 
-# PAUSED: a filter thinks. CONNECTING: a connection is being waited for. SENDING: no response head has come yet.
-# BACKING_OFF: a retry is due, and the last answer is held in case there will be no other.
+# LOOKING: the registry has not said yet whether there is such a service. PAUSED: a filter thinks. CONNECTING: a connection
+# is being waited for. SENDING: no response head has come yet. BACKING_OFF: a retry is due, and the last answer is held in
+# case there will be no other.
 TRANSITIONS: Final = {
-    NEW: {PAUSED, CONNECTING, FINISHED},
+    NEW: {LOOKING, PAUSED, CONNECTING, FINISHED},
+    LOOKING: {LOOKING, NEW, FINISHED},
     PAUSED: {PAUSED, CONNECTING, FINISHED},
     CONNECTING: {SENDING, BACKING_OFF, FINISHED},
     SENDING: {CONNECTING, BACKING_OFF, RESPONDING, FINISHED},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.errors import Failure
 from sidecar.exchange import blame
-from sidecar.exchange.states import BACKING_OFF, CONNECTING, RESPONDING, SENDING
+from sidecar.exchange.states import BACKING_OFF, CONNECTING, LOOKING, RESPONDING, SENDING
 from sidecar.resilience.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def _deadline_passed(exchange: Exchange, now: float) -> None:
         _client_timed_out(exchange, now)
         return
     silent = {SENDING: "no response came from ", CONNECTING: "there was no connection to "}.get(exchange.state)
-    who = silent + exchange.endpoint.label if silent is not None else "a filter did not answer"
+    whoever = "the registry" if exchange.state == LOOKING else "a filter"
+    who = silent + exchange.endpoint.label if silent is not None else f"{whoever} did not answer"
     exchange.give_up(blame.outcome(exchange, Failure.DEADLINE_EXCEEDED, now), now)
     exchange.fail(Failure.DEADLINE_EXCEEDED, f"{who} within the {now - exchange.started:.3f} s that the request had")
 

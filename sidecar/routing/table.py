@@ -1,10 +1,13 @@
-"""Which plan a request goes by. A table never changes: a reload makes a new one and swaps the listener's reference."""
+"""Which plan a request goes by. A reload makes a new table and swaps the listener's reference; all that one learns
+meanwhile are services that only the registry knows."""
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from typing import Protocol
 
 from sidecar.clock import Random
 from sidecar.errors import Failure
@@ -13,6 +16,15 @@ from sidecar.routing.match import Match
 from sidecar.routing.plan import RoutePlan
 
 MESH = ".mesh"
+SERVICE_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
+
+
+class Lookup(Protocol):
+    """A question to the registry that has not been answered yet."""
+
+    def wait(self, then: Callable[[], None]) -> None:
+        """Calls ``then`` when it has: whoever asks the table again finds out what the answer was."""
+        ...
 
 
 class Route:
@@ -42,7 +54,7 @@ def service_name(host: str) -> str:
 class Table:
     """Routes in their order, then services by their names, then passthrough."""
 
-    __slots__ = ("_anywhere", "_by_host", "_has_routes", "_identity", "_passthrough", "_services")
+    __slots__ = ("_anywhere", "_by_host", "_has_routes", "_identity", "_look_up", "_passthrough", "_services")
 
     def __init__(
         self,
@@ -50,6 +62,7 @@ class Table:
         services: Mapping[str, RoutePlan],
         passthrough: Callable[[RequestHead], RoutePlan | None],
         identity: bytes,
+        look_up: Callable[[str], Lookup | None],
     ) -> None:
         self._services = dict(services)
         # Only the routes that a host can reach are looked at: those that name it and those that name none, in order.
@@ -61,8 +74,13 @@ class Table:
         self._has_routes = bool(routes)
         self._passthrough = passthrough
         self._identity = identity
+        self._look_up = look_up
 
-    def find(self, head: RequestHead) -> RoutePlan | Failure:
+    def add(self, name: str, plan: RoutePlan) -> None:
+        """The registry has a service that the configuration does not name."""
+        self._services[name] = plan
+
+    def find(self, head: RequestHead) -> RoutePlan | Failure | Lookup:
         specials = head.specials
         if b"x-sidecar-passed" in specials and self._identity in specials[b"x-sidecar-passed"]:
             return Failure.LOOP_DETECTED
@@ -71,12 +89,18 @@ class Table:
             known = self._services.get(name)
             if known is not None:
                 return known
-        if name.endswith(MESH):
+        meshed = name.endswith(MESH)
+        if meshed:
             name = service_name(name)
         for route in self._by_host.get(name, self._anywhere):
             if route.match.accepts(head):
                 return route.choose()
         plan = self._services.get(name)
-        if plan is None:
-            plan = self._passthrough(head)
-        return plan if plan is not None else Failure.NO_ROUTE
+        if plan is not None:
+            return plan
+        # A name with a dot is somebody else's, unless it is said to be of the mesh.
+        if (meshed or "." not in name) and SERVICE_NAME.fullmatch(name):
+            lookup = self._look_up(name)
+            if lookup is not None:
+                return lookup
+        return self._passthrough(head) or Failure.NO_ROUTE

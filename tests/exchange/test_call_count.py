@@ -21,7 +21,7 @@ ELEVEN = (
 RESPONSE = (
     b"HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 18:00:00 GMT\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nhi"
 )
-CALLS = {FEW: 38, ELEVEN: 40}
+CALLS = {FEW: 39, ELEVEN: 41}
 """Python calls of one exchange, from the first byte of the request to the last of the response."""
 
 

@@ -119,9 +119,10 @@ class Process:
     """A process of a pod; ``log`` is all that it has written."""
 
     def __init__(self, command: list[str], env: Mapping[str, str], **how: Any) -> None:
+        self.environment = dict(env)
         self._log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            command, env=dict(env), stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, **how
+            command, env=self.environment, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, **how
         )
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import load
 from sidecar.config.schema import Config
+from sidecar.discovery.source import Source
 from sidecar.errors import Failure
 from sidecar.model import Dial, Endpoint
 from sidecar.proxy.downstream import DownstreamConnection
@@ -204,6 +205,7 @@ class World:
         seed: int = 1,
         writer: Writer | None = None,
         actions: Actions | None = None,
+        source: Source | None = None,
     ) -> None:
         self.time = Now()
         self.loop = LoopDouble()
@@ -212,7 +214,9 @@ class World:
         self.peers: list[Peer] = []
         clock = Clock(self.time.monotonic, self.time.wall)
         loop = cast(asyncio.AbstractEventLoop, self.loop)
-        self.sidecar = Sidecar(configuration(toml), loop, clock, Random(seed), self, writer, actions)
+        self.sidecar = Sidecar(
+            configuration(toml), loop, clock, Random(seed), dialer=self, source=source, writer=writer, actions=actions
+        )
 
     def reload(self, toml: str) -> None:
         """Goes by another configuration, with the same listeners."""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -105,11 +106,10 @@ class LocalRegistry:
     def unsubscribe(self, service: str) -> None:
         self._subscriptions.pop(service, None)
 
-    def announce(self, service: str, admin: str = "", listeners: Mapping[str, str] | None = None) -> None:
-        """That a sidecar of ``service`` runs here, registered or not; its addresses are for ``running``. Raises
-        ``ValueError`` if others could not read it."""
+    def announce(self, service: str, admin: str = "", listeners: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Raises ``ValueError`` if others could not read it."""
         own = self._own(service)
-        self._want(msgspec.structs.replace(own, admin=admin, listeners=dict(listeners or {})))
+        self._want(msgspec.structs.replace(own, admin=admin, listeners=dict(listeners)))
 
     def register(self, instance: Instance) -> None:
         self._want(msgspec.structs.replace(self._own(instance.service), instance=instance))
