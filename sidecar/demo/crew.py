@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from sidecar.clock import Clock
 from sidecar.command import become_subreaper
-from sidecar.guard import Guard, end_group
+from sidecar.guard import Guard, send
 
 PATIENCE = 5.0
 """Seconds that all may take to end when they are asked to."""
@@ -96,16 +96,16 @@ class Crew:
         return found
 
     def end(self) -> None:
-        """Ends all, and removes the directory. Takes some seconds at most."""
-        deadline = self._clock.now() + PATIENCE + 2.0
-        if self._guarded:
-            self._guard.end(PATIENCE)
-        else:
-            end_group(self._guard.group, PATIENCE)
-        while not self._alone and self._clock.now() < deadline:
+        """Ends all. Takes some seconds at most; the directory is the guardian's, and the caller's, to remove."""
+        late = self._clock.now() + PATIENCE
+        self._guard.end(PATIENCE)
+        if not self._guarded:
+            send(self._guard.group, signal.SIGTERM)
+        while not self._alone and self._clock.now() < late + 2.0:
             self.ended()
+            if not self._guarded and self._clock.now() >= late:
+                send(self._guard.group, signal.SIGKILL)
             threading.Event().wait(_POLL_SECONDS)
-        remove(self._directory)
 
     def _reap(self) -> tuple[int, int] | None:
         """The id and exit code of a child that has ended."""

@@ -2,7 +2,7 @@
 
 A line of figures begins with the second and ``s |``, all others with the second and ``s !``::
 
-      12 s | customers  30.0/s  100.0 % ok  p50   5.1 ms  p95  28.0 ms  p99   262 ms  retries 3  open payments-2
+      12 s | customers  30.0/s  100.0 % ok  p50    5.1 ms  p95   28.0 ms  p99    262 ms  retries  3  barred payments-2
       12 s ! payments-2 failed 5 times in 10 s: orders' breaker is open for 10 s, calls go to payments-1
 """
 
@@ -77,13 +77,13 @@ class Lines:
 
 
 def line(figures: Figures, retries: int, barred: list[str]) -> str:
-    """What the customers got, the retries of all that made it so, and whose breaker is not closed."""
-    success = "      - ok" if figures.success is None else f"{figures.success * 100:5.1f} % ok"
+    """What the customers got, the retries of all that made it so, and whose breaker is open or half-open."""
+    success = "    - % ok" if figures.success is None else f"{figures.success * 100:5.1f} % ok"
     percentiles = "  ".join(
         f"{name} {milliseconds(value):>9}"
         for name, value in (("p50", figures.p50), ("p95", figures.p95), ("p99", figures.p99))
     )
-    return f"customers {figures.rate:5.1f}/s  {success}  {percentiles}  retries {retries:2d}  open {','.join(barred) or '-'}"
+    return f"customers {figures.rate:5.1f}/s  {success}  {percentiles}  retries {retries:2d}  barred {','.join(barred) or '-'}"
 
 
 def barred(snapshot: Snapshot) -> list[str]:

@@ -21,7 +21,7 @@ from sidecar.demo.shop import moods
 from sidecar.demo.topology import RATE, SETTINGS, Instance
 from sidecar.demo.wishes import Wish, mood, told
 
-RESTART_SECONDS = 5.0
+RESTART_SECONDS = 4.0
 """How long an instance that has died is missed before it is started again."""
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -75,7 +75,6 @@ class Mesh:
         return inherited | {
             # They work elsewhere than we do, and are to be of the same code.
             "PYTHONPATH": os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH", "")))),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "SHOP_INSTANCE": name,
             "SHOP_MOOD": str(self._mood(name)),
             "SHOP_RATE": str(RATE),
@@ -139,8 +138,13 @@ class Mesh:
             yield f"{_fate(ended)} (again in {RESTART_SECONDS:.0f} s)"
         for name, due in list(self._due.items()):
             if self._clock.now() >= due:
+                try:
+                    self._start(self._by_name[name])
+                except OSError as error:
+                    self._due[name] = self._clock.now() + RESTART_SECONDS
+                    yield f"{name} cannot be started: {error} (again in {RESTART_SECONDS:.0f} s)"
+                    continue
                 del self._due[name]
-                self._start(self._by_name[name])
                 yield f"{name} is started again"
 
     def missing(self, name: str) -> float | None:
@@ -159,7 +163,7 @@ class Mesh:
         return told(wish)
 
     def end(self) -> None:
-        """Ends all, and removes the directory."""
+        """Ends all."""
         self._readers.close()
         self.crew.end()
 

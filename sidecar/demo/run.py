@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from types import FrameType
 import click
 
 from sidecar.clock import Clock
+from sidecar.demo.crew import remove
 from sidecar.demo.front import Front
 from sidecar.demo.interval import between
 from sidecar.demo.lines import Lines
@@ -164,32 +165,37 @@ class Demo:
 
 def demonstrate(seconds: float | None, plain: bool) -> int:
     """The whole of it; the exit code."""
-    instances = shop()
-    failed = ""
-    with Bell() as bell, ExitStack() as stack:
-        front = choose(instances, plain, stack)
-        try:
+    try:
+        with Bell() as bell, ExitStack() as stack:
+            instances = shop()
+            front = choose(instances, plain, stack)
             for sentence in missing(instances):
                 front.say(sentence)
-            clock = Clock()
-            mesh = Mesh(Path(tempfile.mkdtemp(prefix="sidecar-demo-")), instances, clock)
-            with ending(mesh, front):
-                demo = Demo(mesh, front, bell, clock)
-                demo.start()
-                if not bell.stop:
-                    front.introduce(mesh)
-                    demo.run(seconds)
-        except Failed as error:
-            failed = str(error)
-        except BrokenPipeError:
-            # Nobody reads any more; the interpreter would complain of that at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-    if failed:
-        click.echo(failed, err=True)
+            play(instances, front, bell, seconds)
+        click.echo("All processes have ended; nothing is left.")
+    except BrokenPipeError:
+        # Nobody reads any more; the interpreter would complain of that at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Failed, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
         return 1
-    click.echo("All processes have ended; nothing is left.")
     return 0
+
+
+def play(instances: tuple[Instance, ...], front: Front, bell: Bell, seconds: float | None) -> None:
+    """From the first process to the last. Raises :class:`Failed`, and ``OSError`` for what the system refuses."""
+    clock = Clock()
+    directory = Path(tempfile.mkdtemp(prefix="sidecar-demo-"))
+    with ExitStack() as stack:
+        stack.callback(remove, directory)
+        mesh = Mesh(directory, instances, clock)
+        stack.callback(mesh.end)
+        demo = Demo(mesh, front, bell, clock)
+        demo.start()
+        if not bell.stop:
+            front.introduce(mesh)
+            demo.run(seconds)
+        front.say("ending all processes ...")
 
 
 def choose(instances: tuple[Instance, ...], plain: bool, stack: ExitStack) -> Front:
@@ -204,12 +210,3 @@ def choose(instances: tuple[Instance, ...], plain: bool, stack: ExitStack) -> Fr
 
         return stack.enter_context(View(instances, ILL))
     return Lines()
-
-
-@contextmanager
-def ending(mesh: Mesh, front: Front) -> Iterator[None]:
-    try:
-        yield
-        front.say("ending all processes ...")
-    finally:
-        mesh.end()

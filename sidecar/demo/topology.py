@@ -21,15 +21,21 @@ kind = "local"
 [registry.local]
 directory = "{registry}"
 
+[outbound]
+passthrough = "none"             # there is nobody outside
+
 [drain]
 delay = "0s"                     # when the demo ends, nobody is left who would have to be told to go elsewhere
 
 [defaults]
 retry = {{ initial = "25ms" }}
-breaker = {{ open = "10s" }}       # 30 s unless said; short, so that one sees it close again
+breaker = {{ open = "8s" }}        # 30 s unless said; short, so that one sees it close again
 
 [services.web]
 breaker = false                  # there is nobody else to ask, and half a shop is better than none
+
+[services.orders]
+timeout = "5s"
 
 [services.payments]
 attempt_timeout = "300ms"        # a late answer is not waited for: the other instance may be quicker

@@ -98,8 +98,8 @@ class View:
             data = b""
         if not data:
             return ["quit"]  # The terminal is gone.
-        if data in ARROWS:
-            self._choose(self._chosen + ARROWS[data])
+        if data.startswith(b"\x1b"):
+            self._choose(self._chosen + ARROWS.get(data, 0))
             return []
         wishes = []
         for key in data.decode(errors="replace").lower():
