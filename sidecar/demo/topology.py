@@ -81,7 +81,7 @@ def shop() -> tuple[Instance, ...]:
         Instance("web", "web", web, front),
         Instance("orders", "orders", "WSGI", _python("orders")),
         Instance("payments-1", "payments", "http.server", payments),
-        Instance("payments-2", "payments", "http.server", payments, Mood(fail_share=0.1)),
+        Instance("payments-2", "payments", "http.server", payments, Mood(fail_share=0.05)),
         Instance("catalog", "catalog", catalog, shelf, Mood(slow=0.6, slow_share=0.08)),
     )
 

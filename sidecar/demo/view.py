@@ -157,10 +157,12 @@ class View:
         """The end of the story, in as many lines as there are, each sentence whole."""
         shown: list[Text] = []
         for at, sentence in reversed(self._story):
-            text = Text(f"{at}  {sentence}", style="" if shown else "bold")
-            rows = list(text.wrap(self._console, max(20, width - 7)))
-            for row in rows[1:]:
-                row.pad_left(7)
+            indent = len(at) + 2
+            rows = list(Text(sentence, style="" if shown else "bold").wrap(self._console, max(20, width - indent)))
+            for number, row in enumerate(rows):
+                row.pad_left(indent)
+                if number == 0:
+                    row.plain = f"{at}  {row.plain.lstrip()}"
             if len(shown) + len(rows) > max(1, lines):
                 break
             shown = [*rows, *shown]
@@ -203,8 +205,10 @@ def _cells(figures: Figures) -> list[Text]:
 
 
 def _table(columns: dict[str, int]) -> Table:
-    """Columns of a fixed width, so that nothing jumps: words to the left, numbers to the right."""
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
+    """Columns of a fixed width, so that nothing jumps: words to the left, numbers to the right. What is too narrow cuts the
+    last ones."""
+    width = sum(columns.values()) + len(columns) - 1
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False, width=width)
     for title, width in columns.items():
         side: Literal["left", "right"] = "left" if title in WORDS else "right"
         table.add_column(title, justify=side, width=width, no_wrap=True, overflow="crop")
