@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.clock import Clock
-from sidecar.command import become_subreaper
-from sidecar.guard import Guard, send
+from sidecar.command import become_subreaper, children
+from sidecar.guard import ORPHAN_SECONDS, Guard, send
 
 PATIENCE = 5.0
 """Seconds that all may take to end when they are asked to."""
+STRAY_SECONDS = ORPHAN_SECONDS + 0.5
+"""How long orphans may take to be ended by their own guardian, if they have one."""
 _POLL_SECONDS = 0.01
 _REMOVE_TRIES = 100
 
@@ -97,15 +99,24 @@ class Crew:
 
     def end(self) -> None:
         """Ends all. Takes some seconds at most; the directory is the guardian's, and the caller's, to remove."""
-        late = self._clock.now() + PATIENCE
+        give_up = self._clock.now() + PATIENCE
         self._guard.end(PATIENCE)
         if not self._guarded:
             send(self._guard.group, signal.SIGTERM)
-        while not self._alone and self._clock.now() < late + 2.0:
+        while not self._alone and self._clock.now() < give_up + 2.0:
             self.ended()
-            if not self._guarded and self._clock.now() >= late:
-                send(self._guard.group, signal.SIGKILL)
+            if not self._running and not self._guarded:
+                give_up = min(give_up, self._clock.now() + STRAY_SECONDS)
+            if self._clock.now() >= give_up:
+                self._kill_all()
             threading.Event().wait(_POLL_SECONDS)
+
+    def _kill_all(self) -> None:
+        """Those of the group, and whoever has been left to us."""
+        send(self._guard.group, signal.SIGKILL)
+        for pid in children():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
     def _reap(self) -> tuple[int, int] | None:
         """The id and exit code of a child that has ended."""

@@ -36,7 +36,7 @@ class Lines:
     def introduce(self, mesh: Mesh) -> None:
         echo("A small shop on 127.0.0.1: customers > web > orders > payments (twice), and web > catalog; each beside")
         echo("its own sidecar. Ctrl-C ends it, and nothing is left.\n")
-        echo(f"  {'':12}{'written with':14}{'process':>8}  {'admin API and metrics':24}{'called at':18}")
+        echo(f"  {'':12}{'written with':14}{'process':>8}  {'admin API and metrics':24}called at")
         for instance in mesh.instances:
             place = mesh.places.get(instance.name)
             if place is not None:

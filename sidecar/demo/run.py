@@ -191,6 +191,7 @@ def play(instances: tuple[Instance, ...], front: Front, bell: Bell, seconds: flo
         mesh = Mesh(directory, instances, clock)
         stack.callback(mesh.end)
         demo = Demo(mesh, front, bell, clock)
+        front.say("starting the shop: six applications, a sidecar beside each ...")
         demo.start()
         if not bell.stop:
             front.introduce(mesh)

@@ -122,9 +122,7 @@ class View:
         title = Text("customers > web > orders > payments (two), web > catalog", style="bold")
         parts: list[Any] = [title, Text()]
         used = 4
-        if self._last is None:
-            parts.append(Text("Starting five services and six sidecars ..."))
-        else:
+        if self._last is not None:
             mesh, snapshot, interval = self._last
             title.append(f"   {_clock(self._seconds)}", style="not bold")
             names = [instance.name for instance in self._instances]

@@ -219,7 +219,8 @@ def test_whoever_is_killed_is_missed_by_nobody_or_back_in_a_moment(tmp_path: Pat
 @needs_proc
 def test_what_one_wishes_is_done_and_the_mesh_makes_up_for_it(tmp_path: Path) -> None:
     """What is written to its standard input is done and told: a breaker opens and closes, and the customers notice nothing.
-    Then its guardian is killed: on SIGTERM nothing is left all the same."""
+    Then the catalog's guardian and sidecar are killed, so that its application is nobody's, and the demo's guardian: on SIGTERM
+    nothing is left all the same."""
     with Demo(tmp_path) as demo:
         since = demo.runs()
         demo.wish("fail payments-1")
@@ -230,6 +231,10 @@ def test_what_one_wishes_is_done_and_the_mesh_makes_up_for_it(tmp_path: Path) ->
         demo.until("dance is not understood: write kill, delay, fail, restore and a name, or quit", since)
         demo.until("payments-1 answered orders 3 times in a row: breaker closed", since)
         assert set(demo.shares(since)) == {"100.0"}, demo.output
+        catalog = demo.pids()["catalog"]
+        os.kill(below(catalog)[0], signal.SIGKILL)
+        os.kill(catalog, signal.SIGKILL)
+        demo.until("the sidecar of catalog was ended by SIGKILL", since)
         guardian = next(child for child in children(demo.process.pid) if _command(child) == _command(demo.process.pid))
         os.kill(guardian, signal.SIGKILL)
         demo.until("the demo's guardian was killed")
