@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import sidecar
@@ -54,6 +54,10 @@ OWN_SHARE = 0.5
 log = logging.getLogger("sidecar")
 
 
+class Draining(Exception):
+    """A sidecar that drains takes no new configuration: it would open what is being closed."""
+
+
 class Sidecar:
     """One sidecar: everything that it is made of, and ``start``, ``reload`` and ``close``."""
 
@@ -88,6 +92,8 @@ class Sidecar:
         self._sockets = SocketDialer(loop)
         self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets)
         self.registries = Registries(loop, clock, source, self._publish, lambda name: self.assembly.discover(name))
+        self._changing = asyncio.Lock()
+        """Held by the start and by each reload: SIGHUP may come while listeners are still being bound."""
         self._leaving: dict[Listener, asyncio.Task[None]] = {}
         """Listeners that a reload has replaced, until their last connection has gone."""
         self.guards = Guards(self.wheel, clock, self._exchanging, lambda: self._scopes.values(), self._pools.close)
@@ -104,6 +110,9 @@ class Sidecar:
     @property
     def config(self) -> Config:
         return self.assembly.config
+
+    def _name(self) -> str:
+        return self.config.service.name
 
     # Listeners
 
@@ -191,14 +200,14 @@ class Sidecar:
                 reload_successful=lambda: self.reload_successful,
                 memory=self.guards.memory,
                 lag=lambda: self.guards.lag,
+                passing=lambda: self.assembly.passing(),
                 log_lines_dropped=self._writer.dropped if self._writer is not None else tuple,
             ),
             {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": self.registries.seen},
             {"drain": lambda: (not self.draining, "draining" if self.draining else "not draining")},
             self._clock,
-            self.config.service.name,
+            self._name,
             sidecar.__version__,
-            self.assembly.source("probes"),
             self._new_request_id,
         )
 
@@ -214,7 +223,7 @@ class Sidecar:
             matches=lambda: {route.name: route.match for route in self.config.routes},
             entries=lambda told: self.entries(told),
         )
-        about = About(sidecar.__version__, lambda: self.config.service.name, lambda: self.draining, self._fingerprint)
+        about = About(sidecar.__version__, self._name, lambda: self.draining, self._fingerprint)
         return Api(
             about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
         ).handle
@@ -249,9 +258,13 @@ class Sidecar:
         """Host and port of each listener, as bound."""
         return {name: listener.address for name, listener in self.listeners.items() if listener.address is not None}
 
-    def owing(self) -> int:
-        """How many connections of callers have an answer due, also of listeners that a reload has replaced."""
-        return sum(listener.owing() for listener in (*self._exchanging(), *self._leaving))
+    def serving(self, name: str) -> list[Listener]:
+        """The listener of that name, and those that a reload has replaced by it, as long as they have connections."""
+        return [listener for listener in (*self.listeners.values(), *self._leaving) if listener.name == name]
+
+    def owing(self, name: str) -> int:
+        """How many connections that came in on the listeners of that name have an answer due."""
+        return sum(listener.owing() for listener in self.serving(name))
 
     def ended_outbound(self) -> int:
         """How many requests of the application have ended so far, whatever they asked for."""
@@ -260,19 +273,24 @@ class Sidecar:
 
     async def start(self) -> None:
         """Binds every listener and learns the endpoints. Raises ``OSError``, and ``Unusable`` for the registry."""
-        for name, address in self._addresses(self.config).items():
-            listener = self.listeners[name]
-            try:
-                await listener.open(address.host, address.port)
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE or name not in self.config.movable:
-                    raise
-                await listener.open(address.host, 0)
-            await listener.serve()
-        self._know_own_addresses()
-        self.guards.start(self.config.overload)
-        self._register()
-        await self.registries.start()
+        async with self._changing:
+            for name, address in self._addresses(self.config).items():
+                await self._open(name, address)
+                await self.listeners[name].serve()
+            self._know_own_addresses()
+            self.guards.start(self.config.overload)
+            self._register()
+            await self.registries.start()
+
+    async def _open(self, name: str, address: Address) -> None:
+        """Where nobody has written which port it is to be, it may be another one."""
+        listener = self.listeners[name]
+        try:
+            await listener.open(address.host, address.port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or name not in self.config.movable:
+                raise
+            await listener.open(address.host, 0)
 
     def _know_own_addresses(self) -> None:
         """The dialer knows where we listen: a connection to ourselves would be a loop."""
@@ -281,23 +299,31 @@ class Sidecar:
         self._sockets.own_addresses(tuple(bound.values()), inbound, self.assembly.app)
 
     async def reload(self, config: Config) -> None:
-        """Goes by ``config`` from here on. Raises ``OSError`` if a new address cannot be bound; then nothing has changed.
+        """Goes by ``config`` from here on. Raises ``OSError`` if a new address cannot be bound, and :class:`Draining`; then
+        nothing has changed.
 
         Requests that run keep the plans that they began with, and services, endpoints, breakers, connections and
         counters live on. A listener whose address has changed is opened anew before the old one takes no more.
         """
+        async with self._changing:
+            await self._reload(config)
+
+    async def _reload(self, config: Config) -> None:
         assembly = await asyncio.to_thread(self._assemble, config, self.assembly)
         await self.registries.learn({name: _written(policy) for name, policy in config.services.items()})
         fresh = await self._open_changed(assembly)
+        if self.draining:  # Asked last: from here on nobody else has a turn before all is as it shall be.
+            await _close(fresh.values())
+            raise Draining
         kept = self._addresses(config)
         old = [listener for name, listener in self.listeners.items() if name in fresh or name not in kept]
         self.listeners = {name: fresh.get(name) or self.listeners[name] for name in kept}
         self._take_over(assembly)
+        self.registries.resolve()  # At once: what is found for a service that is gone would find nobody.
         for listener in fresh.values():
             await listener.serve()
         self._know_own_addresses()
         self._register()
-        self.registries.resolve()
         for listener in old:
             self._leave(listener)
 
@@ -309,9 +335,8 @@ class Sidecar:
                 if name not in self.listeners or self._addresses(self.config)[name] != address:
                     fresh[name] = self._new_listener(name, assembly)
                     await fresh[name].open(address.host, address.port)
-        except OSError:
-            for listener in fresh.values():
-                await listener.close()
+        except BaseException:  # Being cancelled is among them: nobody else knows of these yet.
+            await _close(fresh.values())
             raise
         return fresh
 
@@ -324,11 +349,15 @@ class Sidecar:
         await self.registries.close()
         for task in self._leaving.values():
             task.cancel()
-        for listener in (*self.listeners.values(), *self._leaving):
-            await listener.close()
+        await _close((*self.listeners.values(), *self._leaving))
         self._sockets.close()
         self._pools.close()
         self._timer.close()
+
+
+async def _close(listeners: Iterable[Listener]) -> None:
+    for listener in listeners:
+        await listener.close()
 
 
 def _written(policy: ServiceConfig) -> list[Written]:

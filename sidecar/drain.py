@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.app import Sidecar
 from sidecar.clock import Clock
-from sidecar.proxy.listener import LAST_REQUEST_SECONDS, Listener
+from sidecar.proxy.listener import LAST_REQUEST_SECONDS
 
 if TYPE_CHECKING:  # Whoever has no COMMAND does without all that it needs.
     from sidecar.command import Command
@@ -88,19 +88,19 @@ class Drain:
             end = min(end, clock.now() + ALONE_SECONDS)
         elif command is not None:
             end -= min(COMMAND_SECONDS, sidecar.config.drain.grace / 4)
-        inbound = sidecar.listeners.get("inbound")
-        if inbound is not None:
-            await self._finish(inbound, end, last_request)
+        await self._finish_inbound(end, last_request)
 
-    async def _finish(self, listener: Listener, end: float, last_request: float) -> None:
-        clock = self._clock
-        listener.end()
-        listener.accepting = False
+    async def _finish_inbound(self, end: float, last_request: float) -> None:
+        sidecar, clock = self._sidecar, self._clock
+        for listener in sidecar.serving("inbound"):
+            listener.end()
+            listener.accepting = False
         patience = min(end, clock.now() + last_request)
-        while listener.connections and clock.now() < patience:
+        while any(one.connections for one in sidecar.serving("inbound")) and clock.now() < patience:
             await asyncio.sleep(POLL_SECONDS)
-        listener.close_idle()
-        while listener.owing() and clock.now() < end:
+        for listener in sidecar.serving("inbound"):
+            listener.close_idle()
+        while sidecar.owing("inbound") and clock.now() < end:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _serve_until_quiet(self, end: float) -> None:
@@ -109,19 +109,19 @@ class Drain:
         It may connect as often as it likes, but no connection is kept: it never finds one closed that it counts on.
         """
         sidecar, clock = self._sidecar, self._clock
-        outbound = sidecar.listeners.get("outbound")
-        if outbound is None:
+        if not sidecar.serving("outbound"):
             return
-        outbound.end()
+        for listener in sidecar.serving("outbound"):
+            listener.end()
         ended = sidecar.ended_outbound()
         quiet_since = clock.now()
-        while clock.now() < end and (outbound.owing() or clock.now() < quiet_since + QUIET_SECONDS):
+        while clock.now() < end and (sidecar.owing("outbound") or clock.now() < quiet_since + QUIET_SECONDS):
             await asyncio.sleep(POLL_SECONDS)
             if sidecar.ended_outbound() != ended:
                 ended = sidecar.ended_outbound()
                 quiet_since = clock.now()
 
     def _say_what_is_cut_off(self) -> None:
-        left = self._sidecar.owing()
+        left = self._sidecar.owing("inbound") + self._sidecar.owing("outbound")
         if left:
             log.warning("requests that did not end in time and are cut off: %d", left)

@@ -21,6 +21,8 @@ import uvloop
 from sidecar.app import Sidecar, new_source
 from sidecar.clock import Clock, Random
 from sidecar.config.load import Loaded
+from sidecar.config.units import Address
+from sidecar.config.watch import Watch
 from sidecar.discovery.registries import Unusable
 from sidecar.drain import Drain
 from sidecar.reload import Reloader
@@ -34,10 +36,10 @@ if TYPE_CHECKING:  # Whoever has no COMMAND does without all that it needs.
 log = logging.getLogger("sidecar")
 
 
-def run(loaded: Loaded, read: Callable[[], Loaded], path: str | None, command: Command | None = None) -> int:
+def run(loaded: Loaded, read: Callable[[], Loaded], watch: Watch | None, command: Command | None = None) -> int:
     """Runs a sidecar until a signal, or the end of its application, ends it; the exit status.
 
-    ``read`` reads the configuration again, whose file is at ``path``.
+    ``read`` reads the configuration again, whose file, if it has one, is watched by ``watch``.
     """
     clock = Clock()
     writer = new_writer(clock)
@@ -51,7 +53,7 @@ def run(loaded: Loaded, read: Callable[[], Loaded], path: str | None, command: C
     writer.start()
     _raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        status = runner.run(_live(loaded, read, path, command, clock, writer, log_by))
+        status = runner.run(_live(loaded, read, watch, command, clock, writer, log_by))
     if command is not None:
         command.last_words()
     return status
@@ -66,7 +68,7 @@ def _raise_descriptor_limit() -> None:
 async def _live(
     loaded: Loaded,
     read: Callable[[], Loaded],
-    path: str | None,
+    watch: Watch | None,
     command: Command | None,
     clock: Clock,
     writer: Writer,
@@ -90,8 +92,8 @@ async def _live(
             log.error("the registry cannot be used: %s", error)
             return 1
         say_where(sidecar)
-        if path is not None:
-            life.reloader.watch(path)
+        if watch is not None:
+            life.reloader.follow(watch)
         # What has been made until now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -167,12 +169,10 @@ class Life:
 
 def say_where(sidecar: Sidecar) -> None:
     """Tells where each listener is, and what is behind it."""
-    name = sidecar.config.service.name
-    behind = {
-        "inbound": f" -> {sidecar.config.service.app}",
-        "outbound": f" -> {len(sidecar.assembly.services)} services",
-    }
-    for listener, (host, port) in sidecar.bound().items():
-        log.info(
-            "%s: %s on %s:%d%s", name, listener, f"[{host}]" if ":" in host else host, port, behind.get(listener, "")
-        )
+    config = sidecar.config
+    services = [f"{len(config.services)} services"] if config.services else []
+    services += ["all services on this machine"] if config.registry.kind == "local" else []
+    behind = {"inbound": str(config.service.app), "outbound": " and ".join(services) or "no services"}
+    for listener, address in sidecar.bound().items():
+        to = f" -> {behind[listener]}" if listener in behind else ""
+        log.info("%s: %s on %s%s", config.service.name, listener, Address(*address), to)

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from sidecar.app import Sidecar
+from sidecar.app import Draining, Sidecar
 from sidecar.config.load import ConfigError, Loaded
 from sidecar.config.watch import Watch
 from sidecar.telemetry.log import Settings as LogSettings
@@ -70,21 +70,20 @@ class Reloader:
         work = self._entries[1]
         work.add_done_callback(lambda done: told(done.result()) if not done.cancelled() else None)
 
-    def watch(self, path: str) -> None:
-        """Reloads whenever the file at ``path`` has changed, until ``close``."""
-        self._watching = asyncio.get_running_loop().create_task(self._watch(path))
+    def follow(self, watch: Watch) -> None:
+        """Reloads whenever the file that is watched has changed, until ``close``."""
+        self._watching = asyncio.get_running_loop().create_task(self._follow(watch))
 
     def close(self) -> None:
         for task in (self._watching, self._task, self._entries and self._entries[1]):
             if task is not None:
                 task.cancel()
 
-    async def _watch(self, path: str) -> None:
-        watch = Watch(path)
+    async def _follow(self, watch: Watch) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if watch.changed():
-                self.request(f"{path} has changed")
+                self.request(f"{watch.path} has changed")
 
     async def _serve(self) -> None:
         while self._asked:
@@ -97,20 +96,27 @@ class Reloader:
                 self.problems = ("a bug in the sidecar; its log tells more",)
             self._sidecar.reload_successful = not self.problems
             for _, done in asked:
-                done(self.problems)
+                self._answer(done)
         self._task = None
 
+    def _answer(self, done: Done) -> None:
+        try:
+            done(self.problems)
+        except Exception:  # Whoever asked is wrong; the next one must find us at work.
+            log.exception("a bug in telling what became of a reload")
+
     async def _reload(self, cause: str) -> Sequence[str]:
-        if self._sidecar.draining:
-            return ("the sidecar is draining, and takes no new configuration",)
         try:
             loaded = await asyncio.to_thread(self._read)
             if loaded.config == self.loaded.config:
                 log.info("%s: nothing has changed", cause)
+                self.loaded = loaded  # It may be written elsewhere now, with other lines above it.
                 return ()
             await self._sidecar.reload(loaded.config)
         except ConfigError as error:
             problems = error.problems
+        except Draining:
+            problems = ["the sidecar is draining, and takes no new configuration"]
         except OSError as error:
             problems = [f"cannot listen: {error.strerror or error}"]
         else:

@@ -25,7 +25,7 @@ endpoints = ["10.0.1.1:9001"]
 breaker = false
 [[routes]]
 name = "orders-v2"
-match = { host = "orders", path_prefix = "/api/v2", methods = ["GET"], headers = { x-canary = "true" } }
+match = { host = "orders", path_prefix = "/api/v2", methods = ["GET"], headers = { x-canary = "true", x-api-key = "k-123" } }
 service = "payments"
 timeout = "2s"
 """
@@ -290,7 +290,9 @@ def test_routes_tell_match_policies_and_figures() -> None:
     admin.call(BROKEN)
     rows = {(one["service"], one["route"]): one for one in admin.rows("/api/v1/routes")}
     canary = rows["payments", "orders-v2"]
-    assert canary["match"] == "host is orders, path under /api/v2, method GET, x-canary is 'true'"
+    assert (
+        canary["match"] == "host is orders, path under /api/v2, method GET, x-canary is 'true', x-api-key is (redacted)"
+    )
     assert canary["policies"] == {
         "timeoutSeconds": 2.0,
         "attemptTimeoutSeconds": None,

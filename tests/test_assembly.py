@@ -232,6 +232,24 @@ def test_limits_of_heads_and_the_sampling_of_traces_follow() -> None:
     assert heard(client).reason == "headers_too_large"
 
 
+def test_a_peer_that_is_no_longer_trusted_is_not_believed_on_the_connection_that_it_has() -> None:
+    """Nor need one that is trusted now connect anew."""
+    world = World(configured('[inbound]\ntrusted = ["192.0.2.0/24"]\n'))
+    before, after = (world.client("inbound", (address, 1)) for address in ("192.0.2.7", "198.51.100.7"))
+
+    def believed(client: Peer) -> bool:
+        client.send(request(host="shop", **{"x-forwarded-for": "203.0.113.1"}))
+        server = asked(world, client)
+        fields = heard(server).fields
+        server.send(response())
+        client.take()
+        return "x-forwarded-for" in fields
+
+    assert (believed(before), believed(after)) == (True, False)
+    world.reload(configured('[inbound]\ntrusted = ["198.51.100.0/24"]\n'))
+    assert (believed(before), believed(after)) == (False, True)
+
+
 def test_former_assemblies_are_not_kept() -> None:
     """A thousand reloads are no leak."""
     world = World(configured())

@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 
 import sidecar
 from sidecar.cli.main import main
+from sidecar.config.load import Loaded
 from sidecar.config.schema import Config
+from sidecar.config.watch import Watch
 
 EXAMPLE = str(Path(__file__).resolve().parent.parent / "config.example.toml")
 
@@ -43,7 +45,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 def take_place_of_app(monkeypatch: pytest.MonkeyPatch, run: Callable[..., int]) -> None:
     """``run`` is called in place of ``life.run``, with the configuration, and COMMAND if there is one."""
-    double = SimpleNamespace(run=lambda loaded, read, path, *command: run(loaded.config, *command))
+    take_place_of_life(monkeypatch, lambda loaded, read, watch, *command: run(loaded.config, *command))
+
+
+def take_place_of_life(monkeypatch: pytest.MonkeyPatch, run: Callable[..., int]) -> None:
+    double = SimpleNamespace(run=run)
     monkeypatch.setitem(sys.modules, "sidecar.life", double)
     monkeypatch.setattr(sidecar, "life", double, raising=False)
 
@@ -88,6 +94,21 @@ def test_run_exits_as_the_app_says(monkeypatch: pytest.MonkeyPatch, code: int) -
     """A failure at run time is the app's to tell."""
     take_place_of_app(monkeypatch, lambda config: code)
     assert call("run", "--config", EXAMPLE).exit_code == code
+
+
+def test_a_file_that_changes_while_the_sidecar_starts_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is what was read, however long it takes until somebody looks at the file again."""
+    path = tmp_path / "sidecar.toml"
+    path.write_text('[service]\napp = "127.0.0.1:8080"\n')
+
+    def run(loaded: Loaded, read: Callable[[], Loaded], watch: Watch) -> int:
+        path.write_text("# It has become longer.\n" + path.read_text())
+        return 41 if [watch.changed() for _ in range(3)] == [False, True, False] else 40
+
+    take_place_of_life(monkeypatch, run)
+    assert call("run", "--config", str(path)).exit_code == 41
 
 
 def test_flags_win_over_the_environment_and_the_file(started: Started) -> None:

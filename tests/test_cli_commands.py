@@ -142,6 +142,13 @@ def test_the_address_is_looked_for_from_the_nearest_place_outward(tmp_path: Path
     assert asked_at("--config", config) == asked_at(SIDECAR_CONFIG=config) == written
 
 
+def test_the_configuration_need_not_say_where_the_application_listens(tmp_path: Path) -> None:
+    """A sidecar that has started it (``run -- COMMAND``) knows; who wants to ask that sidecar need not."""
+    config = tmp_path / "sidecar.toml"
+    config.write_text(f'[listen]\ninbound = "0.0.0.0:8080"\nadmin = "127.0.0.1:{free_port()}"\n')
+    assert call("endpoints", "--config", str(config)).exit_code == 1
+
+
 def test_without_anything_it_is_the_default_address() -> None:
     """What a sidecar without a configuration listens on. (Somebody may run one here: then it answers.)"""
     result = call("breakers")

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.effective import changes, is_secret, leaves
-from sidecar.config.load import Loaded, Setting, load, load_with_origins
+from sidecar.config.effective import changes, leaves
+from sidecar.config.load import ConfigError, Loaded, Setting, load, load_with_origins
 from sidecar.config.render import as_json, as_toml, changed
 from sidecar.config.schema import Config
 from sidecar.config.write import key, toml
+from sidecar.telemetry.secrets import is_secret
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "config.example.toml"
 TEXT = """\
@@ -159,6 +160,16 @@ def test_secrets_are_not_shown_but_their_change_is_told(read: Read) -> None:
     assert changes(old, new) == [
         "service.meta.api_token: changed",
         "routes.two.match.headers.authorization: changed",
+    ]
+
+
+def test_what_is_wrong_about_a_secret_is_told_without_it(read: Read) -> None:
+    """Problems are logged, and a password of digits is easily written without quotes."""
+    with pytest.raises(ConfigError) as caught:
+        read('[service]\napp = "a:1"\nmeta = { password = 12345, team = 7 }\n')
+    assert [problem.partition(": ")[2] for problem in caught.value.problems] == [
+        "service.meta.password: expected a text",
+        "service.meta.team: expected a text, not 7",
     ]
 
 

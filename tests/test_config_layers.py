@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,23 @@ def test_what_makes_no_sense_has_its_line_too(write: Write) -> None:
     """The second round knows lines as well as the first."""
     path = write('[services.a]\n[[routes]]\nname = "r"\nmatch = { host = "x" }\nservice = "b"\n')
     assert lined(path) == [f'{path}:7: routes[0].service: no service "b" is configured']
+
+
+def test_a_path_that_no_document_can_hold_is_spelled_out(tmp_path: Path) -> None:
+    """Names of files are bytes; what goes into logs, answers and terminals is text."""
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.toml")
+    for content in ("", "x"):
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+        assert caught.value.problems[0].encode().startswith(os.fsencode(tmp_path) + rb"/\udcff.toml")
+        Path(path).write_text(content)
+
+
+def test_a_variable_that_is_no_text_is_refused(write: Write) -> None:
+    """It would reach every document that shows the configuration, and none of them can hold it."""
+    with pytest.raises(ConfigError) as caught:
+        load(write('[service]\napp = "127.0.0.1:1"\n', head=""), {"SIDECAR_SERVICE__META__TEAM": os.fsdecode(b"\xff")})
+    assert caught.value.problems == ["SIDECAR_SERVICE__META__TEAM: is not UTF-8"]
 
 
 def test_what_is_missing_in_a_table_that_is_not_there_has_no_line(write: Write) -> None:

@@ -1,7 +1,8 @@
 """What the pages say, held against what the code does: a page that nobody compares is wrong within a month.
 
 Everything that can be read off a page by its form is compared: TOML blocks, command lines, links, file names, and the
-tables of reasons, metrics and defaults. What stands in sentences is for people to check.
+tables of reasons, metrics, defaults, levels and steps. What the first pages and the how-tos show is run, by
+``tests/live/test_pages.py``; what is not, is named here with a reason. What stands in sentences is for people to check.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
 
 import click
 import msgspec
 import pytest
+import yaml
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -31,10 +34,12 @@ from sidecar.resilience import limits
 from sidecar.routing.plan import Service
 from sidecar.telemetry.lag import Lag
 from sidecar.telemetry.stats import Stats
+from tests.support import pages
+from tests.test_house import LEVELS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("examples/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("examples/**/*.md")])
 TEXT = {page.relative_to(ROOT).as_posix(): page.read_text() for page in dict.fromkeys(PAGES)}
 NAMES = list(TEXT)
 
@@ -173,6 +178,81 @@ def test_every_metric_that_is_named_exists(page: str) -> None:
     assert set(METRIC.findall(TEXT[page])) <= samples
 
 
+SELECTOR = re.compile(r"\b((?:sidecar|process)_[a-z_]+)\{([^}]*)\}")
+ALERTS = TEXT["docs/howto/alerts.md"]
+FROM_PROMETHEUS = {"job", "instance", "le"}
+"""Labels that the one who scrapes adds, and the one of a histogram's bounds."""
+
+
+def queries() -> Iterator[str]:
+    """Every expression that a page shows, and each rule of the alerts."""
+    for name, text in TEXT.items():
+        for language, block in BLOCK.findall(text):
+            if language == "promql":
+                yield from (line for line in block.splitlines() if line and not line.startswith("#"))
+            elif language == "yaml" and name == "docs/howto/alerts.md":
+                yield from (rule["expr"] for rule in rules(block))
+
+
+def rules(block: str) -> list[dict[str, str]]:
+    document = yaml.safe_load(block)
+    return [rule for group in document.get("groups", ()) for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("query", list(queries()))
+def test_every_query_asks_for_labels_that_there_are(query: str) -> None:
+    """A selector with a wrong label is empty for ever, and an alert on it never fires."""
+    labels = {sample.name: set(sample.labels) for family in families() for sample in family.samples}
+    for metric, selectors in SELECTOR.findall(query):
+        asked = set(re.findall(r"(\w+)(?:=~|!~|!=|=)", selectors))
+        assert asked <= labels[metric] | FROM_PROMETHEUS
+    known = set().union(*labels.values()) | FROM_PROMETHEUS
+    grouped = {label for group in re.findall(r"\b(?:by|ignoring) \(([^)]*)\)", query) for label in group.split(", ")}
+    assert grouped <= known
+
+
+def test_every_rule_has_its_row_and_the_thresholds_are_those_that_were_asked_for() -> None:
+    """Whoever is woken up finds what to look at."""
+    found = {rule["alert"]: rule for _, block in BLOCK.findall(ALERTS) if "groups:" in block for rule in rules(block)}
+    for rule, threshold, time in (
+        ("SlowerThanPromised", "0.5", "5m"),
+        ("TooManyErrors", "0.02", "5m"),
+        ("DependencyFails", "0.02", "5m"),
+        ("ProcessorBusy", "0.8", "5m"),
+        ("MemoryShort", "0.8", "5m"),
+    ):
+        assert (found[rule]["expr"].split()[-1], found[rule]["for"]) == (threshold, time)
+    explained = {name for cells in rows("howto/alerts.md") for name in cells[0].split(", ")}
+    assert set(found) - explained <= {"SidecarIsGone"}
+
+
+# Inside
+
+
+def test_the_table_of_levels_is_the_one_that_imports_are_held_against() -> None:
+    """Every room, on its level."""
+    said = {
+        room.removesuffix("/"): int(level)
+        for level, holds in re.findall(r"^\| (\d) \| (.*) \|$", TEXT["CONTRIBUTING.md"], re.MULTILINE)
+        for room in re.findall(r"`([\w.]+)`", holds)
+    }
+    assert said == {room.removeprefix("sidecar."): level for room, level in LEVELS.items()}
+
+
+def test_the_steps_of_a_request_are_those_of_the_machine() -> None:
+    """In words for operators, and in the table for whoever reads the code."""
+    source = (ROOT / "sidecar/exchange/machine.py").read_text()
+    steps = re.findall(r"^\| (\w+) +\|", source, re.MULTILINE)[1:]
+    drawn = re.findall(r"^  ([a-z]+) (?: |<)", TEXT["docs/concepts.md"], re.MULTILINE)
+    told = re.findall(
+        r"^\| (\w+)[:|]? ?[^|]*\| `?(?:exchange|routing|resilience|balance|proxy|telemetry)/",
+        TEXT["docs/architecture.md"],
+        re.MULTILINE,
+    )
+    assert drawn == steps
+    assert told == steps
+
+
 # Links, files, commands
 
 
@@ -199,11 +279,30 @@ def test_every_file_that_is_named_exists(page: str) -> None:
     assert not missing
 
 
+def test_every_test_that_is_named_exists() -> None:
+    """A row that points to a test which was renamed proves nothing."""
+    there = {
+        name for file in (ROOT / "tests").glob("**/*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    named = {name for text in TEXT.values() for name in re.findall(r"`(test_\w+)`", text)}
+    assert named - there == set()
+    assert named
+
+
 @pytest.mark.parametrize("page", sorted(set(NAMES) - {"docs/README.md"}))
 def test_every_page_of_docs_is_in_the_index(page: str) -> None:
     """A page that the index does not name is not found."""
     if page.startswith("docs/"):
         assert page.removeprefix("docs/") in LINK.findall(TEXT["docs/README.md"])
+
+
+def simple_commands(line: str) -> Iterator[list[str]]:
+    """What a shell would run one after the other; redirections end one too."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    for operator, words in groupby(lexer, lambda word: set(word) <= set(lexer.punctuation_chars)):
+        if not operator:
+            yield list(words)
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -212,8 +311,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
         lines = [line[2:] for block in BLOCK.findall(text) for line in block[1].splitlines() if line.startswith("$ ")]
         lines += re.findall(r"`(sidecar [^`]+)`", re.sub(r"\s*\n\s*", " ", prose(text)))
         for line in lines:
-            for part in re.split(r"&&|\|\||[;|]", line):
-                words = shlex.split(part, comments=True)
+            for words in simple_commands(line):
                 while words and re.fullmatch(r"\w+=.*", words[0]):
                     words.pop(0)
                 if words and words[0] == "sidecar":
@@ -232,3 +330,38 @@ def test_every_command_line_is_understood(page: str, arguments: list[str]) -> No
         command = found
         context = click.Context(command, parent=context)
     command.make_parser(context).parse_args(list(arguments))
+
+
+NOT_RUN = {
+    "README.md: make run": "the demo has tests of its own, tests/live/test_demo.py",
+    "docs/demo.md: sidecar": "the same; and ports that are different each time",
+    "docs/demo.md: curl": "a port that is different each time",
+    "docs/demo.md: kill": "a process that is different each time; tests/live/test_demo.py kills all kinds",
+    "README.md: pip install": "needs a package index; tests/test_wheel.py installs what would come from there",
+    "docs/start.md: pip install": "needs a package index; tests/test_wheel.py installs what would come from there",
+    "docs/kubernetes.md: docker": "needs a container engine; tests/test_image.py builds the image without one",
+    "docs/kubernetes.md: kubectl": "needs a cluster; tests/test_manifests.py runs what is in the pods",
+    "docs/cli.md: sidecar": "other states than the ordinary one; tests/test_cli_commands.py and tests/live have each",
+    "docs/admin.md: curl": "output of a state that takes long to reach; tests/test_admin_api.py asks the same",
+    "docs/configuration.md: sidecar": "without output; tests/test_config*.py",
+    "docs/configuration.md: SIDECAR_": "stays; tests/test_config_layers.py",
+    "docs/lifecycle.md: sidecar": "stays until it is told to end; tests/live/test_drain.py and test_command.py",
+    "docs/logs.md: grep": "several machines; docs/howto/logs.md does it on one",
+    "docs/observability.md: curl": "tests/test_health.py compares the document",
+    "docs/routing.md: curl": "needs a service payments; docs/start.md calls in all three ways",
+    "docs/routing.md: HTTP_PROXY": "an application of the reader's own",
+}
+"""Commands that no test runs as they stand, by page and beginning, and why."""
+RUN = ("docs/start.md", "docs/howto/", "README.md")
+"""Pages that ``tests/live/test_pages.py`` follows."""
+
+
+def test_every_command_of_a_page_is_run_or_there_is_a_reason() -> None:
+    """And no reason outlives its command."""
+    used = set()
+    for name, block in blocks("console"):
+        for command, _ in pages.commands(block):
+            reasons = {key for key in NOT_RUN if f"{name}: {command}".startswith(key)}
+            used |= reasons
+            assert reasons or name.startswith(RUN), f"{name}: $ {command} is neither run nor excused"
+    assert used == set(NOT_RUN)

@@ -43,9 +43,8 @@ class World:
             startup,
             operation,
             Clock(lambda: self.now, lambda: 0.0),
-            "orders",
+            lambda: "orders",
             "1.4.2",
-            "orders/probes",
             lambda: b"made-here",
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.world import World
+from tests.support.admin import JSON, Admin, Asked
+from tests.support.world import ONE_ENDPOINT, World
 
 
 def test_head_of_a_streamed_page_has_no_body_and_the_next_request_is_answered() -> None:
@@ -38,3 +39,38 @@ def test_metrics_are_streamed_slice_by_slice_and_stop_while_the_peer_takes_nothi
     assert client.writes > 10
     assert text.endswith(b"0\r\n\r\n")
     assert b'sidecar_breaker_state{endpoint="10.0.0.1:300",service="s299"}' in text
+
+
+def test_an_answer_that_takes_its_time_is_not_measured_by_the_timeout_of_the_head() -> None:
+    """A head that came in two pieces has set the connection's timer to its own end."""
+    asked = Asked()
+    admin = Admin(actions=asked)
+    admin.client.send(b"POST /api/v1/reload HTTP/1.1\r\n")
+    admin.world.pass_time(9)
+    admin.client.send(f"Host: localhost\r\n{JSON}\r\n".encode())
+    admin.world.pass_time(5)
+    assert asked.reloaded is not None
+    asked.reloaded([])
+    assert admin.response().status == 200
+
+
+def test_an_answer_that_never_comes_is_given_up() -> None:
+    """Whoever waits for it holds one of the few connections that there are, and might never learn that there is none."""
+    admin = Admin(actions=Asked())
+    admin.send("/api/v1/reload", "POST", JSON)
+    admin.world.pass_time(55)
+    assert not admin.client.over
+    admin.world.pass_time(10)
+    assert admin.client.over
+
+
+def test_a_service_that_a_reload_has_renamed_has_its_new_name() -> None:
+    """In the document, and in what refusals give as their source."""
+    world = World()
+    client = world.client("probes")
+    world.reload(ONE_ENDPOINT.replace('"shop"', '"store"'))
+    client.send(b"GET /health/detailed HTTP/1.1\r\nHost: x\r\n\r\nGET /other HTTP/1.1\r\nHost: x\r\n\r\n")
+    world.settle()
+    text = client.take()
+    assert b'"service":"store"' in text
+    assert b"x-sidecar-source: store/probes\r\n" in text

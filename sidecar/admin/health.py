@@ -47,10 +47,10 @@ class Probes:
     """Answers ``/health/*`` and ``/metrics``, and nothing else.
 
     ``startup``: gates that open once, while the sidecar starts; ``operation``: those that readiness asks beside them.
-    ``source`` is what error documents give as theirs, ``<service>/<listener>``.
+    ``service`` is the name of today: a reload may change it.
     """
 
-    __slots__ = ("_clock", "_new_request_id", "_operation", "_pages", "_service", "_source", "_sources", "_started_at",
+    __slots__ = ("_clock", "_new_request_id", "_operation", "_pages", "_service", "_sources", "_started_at",
                  "_startup", "_version")  # fmt: skip
 
     def __init__(
@@ -59,9 +59,8 @@ class Probes:
         startup: Mapping[str, Gate],
         operation: Mapping[str, Gate],
         clock: Clock,
-        service: str,
+        service: Callable[[], str],
         version: str,
-        source: str,
         new_request_id: Callable[[], bytes],
     ) -> None:
         self._sources = sources
@@ -70,7 +69,6 @@ class Probes:
         self._clock = clock
         self._service = service
         self._version = version
-        self._source = source
         self._new_request_id = new_request_id
         self._started_at = clock.now()
         self._pages: dict[bytes, Callable[[], Answer]] = {
@@ -101,7 +99,7 @@ class Probes:
         return reply, pieces
 
     def _refusal(self, failure: Failure, detail: str, request_id: bytes) -> Reply:
-        return error_reply(failure, detail, self._source, request_id, self._clock.wall())
+        return error_reply(failure, detail, f"{self._service()}/probes", request_id, self._clock.wall())
 
     # Pages
 
@@ -128,7 +126,7 @@ class Probes:
         gates = self._readiness()
         pressure, step = self._sources.memory()
         about = {
-            "service": self._service,
+            "service": self._service(),
             "version": self._version,
             "uptimeSeconds": round(self._clock.now() - self._started_at, 3),
             "status": "ready" if _open(gates) else "not ready",

@@ -71,6 +71,8 @@ class Sources:
     """How late the event loop has been."""
     log_lines_dropped: Callable[[], Iterable[tuple[str, int]]] = tuple
     """Each log that is written, and how many of its lines have been lost."""
+    passing: Callable[[], Iterable[Service]] = tuple
+    """Hosts that are no service of ours and were called lately; each goes by the name ``passthrough``."""
 
 
 def exposition(sources: Sources) -> Iterator[bytes]:
@@ -84,7 +86,8 @@ def exposition(sources: Sources) -> Iterator[bytes]:
     stats = yield from _grouped(((one.direction, one.service, one.route), one) for one in all_stats if one.requests)
     yield from _pieces(_requests(stats))
     yield from _pieces(_durations(stats))
-    services = yield from _grouped(((direction, one.name), one) for direction, one in all_services)
+    passing = ((Direction.OUTBOUND.value, one) for one in sources.passing())
+    services = yield from _grouped(((way, one.name), one) for way, one in (*all_services, *passing))
     yield from _pieces(_in_flight(services))
     retried = yield from _grouped((one.service, one) for one in all_stats if one.retries)
     yield from _pieces(_retries(retried))

@@ -52,8 +52,6 @@ Place = tuple[str, Service, Endpoint]
 Way = tuple[Stats, RoutePlan | None, Asked | None]
 """What has happened on a route, and today's plan and match of it."""
 
-"""Key, value as TOML text, origin."""
-
 
 @dataclass(frozen=True, slots=True)
 class Collection(Generic[Row]):

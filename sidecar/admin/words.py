@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from sidecar.telemetry.secrets import REDACTED, is_secret
+
 
 class Asked(Protocol):
     """The parts of a match; what is ``None`` or empty asks nothing."""
@@ -22,7 +24,7 @@ class Asked(Protocol):
 
 
 def in_words(asked: Asked) -> str:
-    """Such as ``host is orders, path under /api/v2, method GET``; all of it must hold."""
+    """Such as ``host is orders, path under /api/v2, method GET``; all of it must hold. Credentials are left out."""
     parts = []
     if asked.host is not None:
         parts.append(f"host is {asked.host}")
@@ -32,5 +34,5 @@ def in_words(asked: Asked) -> str:
         parts.append(f"path under {asked.path_prefix}")
     if asked.methods:
         parts.append(f"method {' or '.join(asked.methods)}")
-    parts += [f"{name} is {value!r}" for name, value in asked.headers.items()]
+    parts += [f"{name} is {REDACTED if is_secret(name) else repr(value)}" for name, value in asked.headers.items()]
     return ", ".join(parts) or "everything"

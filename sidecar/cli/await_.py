@@ -28,13 +28,13 @@ def await_(state: str, timeout: float, where: Where) -> None:
     from sidecar.cli.client import Problem, Unreachable, wait_for
     from sidecar.clock import Clock
 
-    client = _find(where)
     missing = ""
 
     def there() -> bool:
         nonlocal missing
         try:
-            status, document = client.ask("GET", PAGES[state])
+            # Anew each time: which ports it takes is known when it runs.
+            status, document = _find(where).ask("GET", PAGES[state])
         except Unreachable as problem:
             missing = problem.message.partition("\n")[0]
             return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +20,7 @@ from sidecar.clock import Clock
 
 if TYPE_CHECKING:
     from sidecar.cli.options import Where
-    from sidecar.config.schema import Listen
+    from sidecar.config.schema import Config, Listen
     from sidecar.config.units import Address
 
 PATIENCE: Final = 5.0
@@ -29,6 +30,7 @@ PAGE: Final = 1000
 MAX_BYTES: Final = 64 << 20
 """No document is as large; what sends more is no sidecar."""
 API: Final = "/api/v1"
+_DIRECTORY: Final = "SIDECAR_REGISTRY__LOCAL__DIRECTORY"
 
 
 class Problem(click.ClickException):
@@ -134,7 +136,7 @@ class Client:
 
 
 def find(where: Where) -> Client:
-    """The sidecar that is meant: by its address, else by the configuration, else by the default address.
+    """The sidecar that is meant: by its address, else by its service or being the only one, else as configured.
 
     Raises :class:`Problem`; exits with 78 if the configuration is wrong.
     """
@@ -153,25 +155,69 @@ def find(where: Where) -> Client:
 
 
 def admin_address(where: Where) -> Address | None:
-    """Where the API should be: as ``--admin`` or its variable says, else the configuration; ``None`` for ``none``."""
+    """Where the API should be: as ``--admin`` or its variable says, else where the one sidecar that runs here has it, else
+    as configured; ``None`` for ``none``."""
     from sidecar.config.units import parse_listener
 
     if where.admin == "none":
         return None
     if where.admin is None:
-        return listen(where).admin
+        return _admin_here(where) or listen(where).admin
     try:
         return parse_listener(where.admin)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--admin") from None
 
 
-def listen(where: Where) -> Listen:
-    """The addresses of the configuration; without one, the default ones. Exits with 78 if it is wrong."""
-    if where.path is not None:
-        from sidecar.cli.config import loaded_or_exit
+def _admin_here(where: Where) -> Address | None:
+    """The admin address of the sidecar on this machine that is meant, as it has announced itself."""
+    from sidecar.config.units import parse_listener
+    from sidecar.discovery.local.running import running
 
-        return loaded_or_exit(where.path, profile=where.profile).config.listen
+    config = _config(where)
+    if config is not None and not _may_be_elsewhere(config):
+        return None
+    name = where.service or (config.service.name if config is not None else None)
+    try:
+        directory = config.registry.local.directory if config is not None else os.environ.get(_DIRECTORY)
+        all_ = [one for one in running(directory) if one.admin]
+    except OSError as error:
+        click.echo(f"which sidecars run here cannot be read: {error.strerror or error}", err=True)
+        return None
+    meant = [one for one in all_ if name is None or one.service == name]
+    if len(meant) == 1:
+        return parse_listener(meant[0].admin)
+    those = ", ".join(f"{one.service} at {one.admin}" for one in meant or all_)
+    if meant:
+        raise Problem(f"{len(meant)} sidecars run here: {those}", "Pick one with --service NAME, or --admin HOST:PORT.")
+    if where.service is not None:
+        raise Problem(f"no sidecar of {name} runs here", f"There are: {those or 'none'}.")
+    return None
+
+
+def _may_be_elsewhere(config: Config) -> bool:
+    """Whether the sidecar of this configuration may have another admin address than it says, and tells which."""
+    admin = config.listen.admin
+    return config.registry.kind == "local" and admin is not None and ("admin" in config.movable or not admin.port)
+
+
+def _config(where: Where) -> Config | None:
+    """The configuration that was named, if one was. Exits with 78 if it is wrong."""
+    if where.path is None:
+        return None
+    from sidecar.cli.config import loaded_or_exit
+    from sidecar.config.load import Setting
+
+    # An application that the sidecar has started itself need not be in the file; where it listens is not asked here.
+    app = Setting("PORT", "service.app", "application:1")
+    return loaded_or_exit(where.path, profile=where.profile, beneath=[app]).config
+
+
+def listen(where: Where) -> Listen:
+    """The addresses of the configuration; without one, the default ones."""
+    config = _config(where)
+    if config is not None:
+        return config.listen
     from sidecar.config.schema import Listen
 
     return Listen()

@@ -39,9 +39,11 @@ def given(flags: Mapping[str, str | None]) -> list[Setting]:
     return [Setting(f"--{flag}", _SETTINGS[flag][0], value) for flag, value in flags.items() if value is not None]
 
 
-def loaded_or_exit(path: str | None, flags: Iterable[Setting] = (), profile: str | None = None) -> Loaded:
+def loaded_or_exit(
+    path: str | None, flags: Iterable[Setting] = (), profile: str | None = None, beneath: Iterable[Setting] = ()
+) -> Loaded:
     """The configuration; or all its problems on standard error, a line each, and exit code 78."""
-    return or_exit(lambda: load_with_origins(path, os.environ, flags, profile))
+    return or_exit(lambda: load_with_origins(path, os.environ, flags, profile, beneath))
 
 
 def or_exit(read: Callable[[], Loaded]) -> Loaded:

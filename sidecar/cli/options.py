@@ -36,28 +36,35 @@ profile_option = click.option(
 
 
 class Where(NamedTuple):
-    """Which sidecar is meant, as it was said: a configuration, one of its profiles, an address."""
+    """Which sidecar is meant, as it was said: a configuration, one of its profiles, an address, a service."""
 
     path: str | None
     profile: str | None
     admin: str | None
+    service: str | None = None
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--admin ADDRESS``, and ``--config`` and ``--profile`` to look it up: the command gets a ``where``."""
+    """``--service NAME`` and ``--admin ADDRESS``, ``--config`` and ``--profile`` to look it up: the command gets a
+    ``where``."""
 
     @wraps(command)
-    def gathered(path: str | None, profile: str | None, admin: str | None, **options: Any) -> Any:
-        return command(where=Where(path, profile, admin), **options)
+    def gathered(
+        path: str | None, profile: str | None, admin: str | None, of_service: str | None, **options: Any
+    ) -> Any:
+        return command(where=Where(path, profile, admin, of_service), **options)
 
     option = click.option(
         "--admin",
         metavar="HOST:PORT",
         envvar="SIDECAR_LISTEN__ADMIN",
         show_envvar=True,
-        help="Where the sidecar's admin API listens; else as configured, else 127.0.0.1:15000.",
+        help="Where the sidecar's admin API listens; else where the one that runs here says.",
     )
-    return config_option(required=False)(profile_option(option(gathered)))
+    service = click.option(
+        "--service", "of_service", metavar="NAME", help="The sidecar of this service, on this machine."
+    )
+    return config_option(required=False)(profile_option(service(option(gathered))))
 
 
 def output_option(*forms: str) -> Callable[[Command], Command]:

@@ -10,6 +10,7 @@ import click
 from sidecar.cli.config import given, or_exit, setting_options
 from sidecar.cli.options import config_option, profile_option
 from sidecar.config.load import ConfigError, Loaded, Setting, load_with_origins
+from sidecar.config.watch import Watch
 
 
 class _Run(click.Command):
@@ -53,7 +54,8 @@ def run(path: str | None, profile: str | None, command: tuple[str, ...], **flags
             raise ConfigError([loaded.layers.problem(("drain", "outbound"), _NO_COMMAND)])
         return loaded
 
-    raise SystemExit(_with_command(read, path, command) if command else _alone(read, path))
+    watch = Watch(path) if path is not None else None
+    raise SystemExit(_with_command(read, watch, command) if command else _alone(read, watch))
 
 
 _NO_COMMAND = (
@@ -62,16 +64,16 @@ _NO_COMMAND = (
 )
 
 
-def _alone(read: Callable[[], Loaded], path: str | None) -> int:
+def _alone(read: Callable[[], Loaded], watch: Watch | None) -> int:
     loaded = or_exit(read)
 
     # Only now: a mistake in the configuration is told without loading an event loop first.
     from sidecar import life
 
-    return life.run(loaded, read, path)
+    return life.run(loaded, read, watch)
 
 
-def _with_command(read: Callable[[Sequence[Setting]], Loaded], path: str | None, arguments: tuple[str, ...]) -> int:
+def _with_command(read: Callable[[Sequence[Setting]], Loaded], watch: Watch | None, arguments: tuple[str, ...]) -> int:
     from sidecar.command import Command, reserve_port
 
     reserved = reserve_port()
@@ -92,4 +94,4 @@ def _with_command(read: Callable[[Sequence[Setting]], Loaded], path: str | None,
 
     from sidecar import life
 
-    return life.run(loaded, read_again, path, command)
+    return life.run(loaded, read_again, watch, command)

@@ -17,12 +17,8 @@ from sidecar.config.load import Loaded, reader_for
 from sidecar.config.schema import File, Overrides, RouteTable, ServiceTable
 from sidecar.config.walk import Path, Reader, dotted, merged
 from sidecar.config.write import Kind, default_of, fields, opened, plain, toml
+from sidecar.telemetry.secrets import REDACTED, is_secret
 
-REDACTED: Final = "(redacted)"
-"""Printable ASCII, so that what shows it is still a configuration."""
-
-_SECRET_NAMES: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
-_SECRET_WORDS: Final = ("token", "secret", "password", "key")
 _LONGEST: Final = 200
 _OVERRIDES: Final = Overrides.__struct_fields__
 
@@ -54,12 +50,6 @@ class Leaf(NamedTuple):
 def entries(layers: Layers) -> list[Entry]:
     """Every value in effect, in the order of the file's tables."""
     return [Entry(dotted(leaf.path), toml(leaf.shown), leaf.origin) for leaf in leaves(layers)]
-
-
-def is_secret(name: str) -> bool:
-    """Whether a header or a key that somebody named so is likely to hold a credential."""
-    name = name.lower()
-    return name in _SECRET_NAMES or any(word in name for word in _SECRET_WORDS)
 
 
 def leaves(layers: Layers, without: Container[str] = ()) -> Iterator[Leaf]:

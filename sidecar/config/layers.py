@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from sidecar.config.units import hint, listed, shown
 from sidecar.config.walk import Path, dotted, from_text, merged
+from sidecar.telemetry.lines import encodable
 
 BUILT_IN: Final = {
     "timeouts": {"api": "30s", "external": "15s", "upload": "5m", "database": "10s", "analytics": "5m"},
@@ -213,6 +214,8 @@ def no_profile(below: list[Layer], name: str) -> Problem:
 
 
 def _setting(setting: Setting) -> Layer:
+    if encodable(setting.value) != setting.value:
+        raise ConfigError([Problem(encodable(setting.origin), "", "is not UTF-8")])
     tables = from_text(setting.value)
     for part in reversed(setting.key.split(".", _MAX_STEPS)):
         tables = {part: tables}
@@ -229,29 +232,30 @@ def _has(tables: object, path: Path) -> bool:
 
 def _file(path: str) -> Layer:
     """The file's tables. Bounded, so that a wrong path (a device, a log) is an error and not all of the memory."""
+    name = encodable(path)
     try:
         with open(path, "rb") as file:
             content = file.read(_MAX_FILE + 1)
         if len(content) > _MAX_FILE:
-            raise _unreadable(path, 0, "is larger than 16 MiB, so it is not a configuration")
+            raise _unreadable(name, 0, "is larger than 16 MiB, so it is not a configuration")
         text = content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise _unreadable(path, line, "is not UTF-8") from None
+        raise _unreadable(name, line, "is not UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
-        raise _unreadable(path, 0, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise _unreadable(name, 0, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
         tables = tomllib.loads(text)
     except RecursionError:
-        raise _unreadable(path, 0, "is nested too deeply") from None
+        raise _unreadable(name, 0, "is nested too deeply") from None
     except ValueError as error:
         what = str(error)
         place = _WHERE_IN_TOML.search(what)
         line = int(place[1] or len(text.splitlines()) or 1) if place else 0
-        raise _unreadable(path, line, f"is not TOML: {_WHERE_IN_TOML.sub('', what)}") from None
+        raise _unreadable(name, line, f"is not TOML: {_WHERE_IN_TOML.sub('', what)}") from None
     if _too_deep(tables):
-        raise _unreadable(path, 0, "is nested too deeply")
-    return Layer(path, tables, text)
+        raise _unreadable(name, 0, "is nested too deeply")
+    return Layer(name, tables, text)
 
 
 def _unreadable(path: str, line: int, what: str) -> ConfigError:

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 
 from sidecar.config.units import format_duration, format_size, hint, shown
+from sidecar.telemetry.secrets import is_secret
 
 Path = tuple[str | int, ...]
 Parser = Callable[[object], object]
@@ -84,12 +85,16 @@ class Reader:
         if issubclass(kind, msgspec.Struct):
             return self._table(kind, raw, path)
         if kind is str:
-            return str(raw) if isinstance(raw, str) else self._note(path, f"expected a text, not {shown(raw)}")
+            return str(raw) if isinstance(raw, str) else self._no_text(path, raw)
         return self._number(kind, raw, path)
 
     def _note(self, path: Path, what: str) -> Any:
         self.problems.append((path, what))
         return INVALID
+
+    def _no_text(self, path: Path, raw: object) -> Any:
+        # What is wrong is logged, and a password may be a number.
+        return self._note(path, "expected a text" if is_secret(str(path[-1])) else f"expected a text, not {shown(raw)}")
 
     def _annotated(self, kind: Any, raw: object, path: Path) -> Any:
         value = INVALID

@@ -13,12 +13,13 @@ Seen = tuple[int, int, int, int]
 
 
 class Watch:
-    """One path. A file that is missing is no change; the one that comes back is."""
+    """One path. A file that is missing is no change; the one that comes back is. Made before the file is read, it misses
+    nothing that is written afterwards."""
 
-    __slots__ = ("_last", "_path", "_told")
+    __slots__ = ("_last", "_told", "path")
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         self._told = self._last = self._look()
 
     def changed(self) -> bool:
@@ -33,7 +34,7 @@ class Watch:
 
     def _look(self) -> Seen | None:
         try:
-            stat = os.stat(self._path)
-        except OSError:
+            stat = os.stat(self.path)
+        except (OSError, ValueError):  # ValueError: a path with a NUL
             return None
         return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size

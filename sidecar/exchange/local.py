@@ -14,6 +14,9 @@ from sidecar.http.reply import Reply
 SLICE_SECONDS: Final = 0.004
 """How long a streamed answer may hold the loop before others get their turn."""
 
+PATIENCE_SECONDS: Final = 60.0
+"""How long a handler may think, and how long the peer may take nothing of its answer."""
+
 Answer = tuple[Reply, Iterator[bytes] | None]
 """A reply; with an iterator its body is streamed from it."""
 
@@ -44,7 +47,12 @@ class LocalExchange:
         self._over = False  # Nobody is there to be answered any more.
 
     def start(self, body: bytes, end: bool) -> None:
+        self._wait()
         self._handler(self._head, self._answer)
+
+    def _wait(self) -> None:
+        # The connection's timer was that of the head, or of an idle connection.
+        self._downstream.timer.set(self._clock.now() + PATIENCE_SECONDS)
 
     def _answer(self, answer: Answer) -> None:
         if self._over:
@@ -91,6 +99,7 @@ class LocalExchange:
 
     def downstream_drained(self) -> None:
         self._full = False
+        self._wait()
         self._defer(self._slice)
 
     def on_timer(self, now: float) -> None:

@@ -15,6 +15,11 @@ from sidecar.telemetry.stats import Stats
 from sidecar.telemetry.trace import Tracer
 
 
+def nowhere(head: RequestHead) -> Failure:
+    """The table of a scope that goes by none: of a listener that could not be bound."""
+    return Failure.NO_ROUTE
+
+
 class Scope:
     """What all exchanges of one listener share."""
 
@@ -35,6 +40,7 @@ class Scope:
         self.unrouted = unrouted
         """Counts what never got a plan."""
         self.refusing: Failure | None = None
+        self.route = self._table = nowhere
 
     def follow(
         self,

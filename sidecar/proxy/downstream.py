@@ -59,7 +59,6 @@ class DownstreamConnection(Flow):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         listener = self._listener
-        self.peer_trusted = listener.trusts(transport)
         self.timer.set(listener.clock.now() + listener.limits.idle_timeout)
         refusal = listener.opened(self, transport)
         if refusal is not None:

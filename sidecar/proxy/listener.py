@@ -98,6 +98,10 @@ class Listener:
         self._max_connections = max_connections
         self._max_per_address = max(1, int(max_connections * share_per_address))
         self._trusted = trusted
+        # Connections that stand, too: whoever lost our trust has mostly one already.
+        believed = {address: self._trusts(address) for address in self._by_address}
+        for connection, address in self.connections.items():
+            connection.peer_trusted = believed[address]
 
     async def open(self, host: str, port: int) -> None:
         """Binds. Raises ``OSError``."""
@@ -123,13 +127,12 @@ class Listener:
         while self.connections:
             await asyncio.sleep(LAST_REQUEST_SECONDS)
 
-    def trusts(self, transport: asyncio.Transport) -> bool:
+    def _trusts(self, peer: str) -> bool:
         if self._trusted is None:
             return True
-        peer = transport.get_extra_info("peername")
         if not self._trusted or not peer:
             return False
-        address = ipaddress.ip_address(peer[0])
+        address = ipaddress.ip_address(peer)
         return any(address in network for network in self._trusted)
 
     def opened(self, connection: DownstreamConnection, transport: asyncio.Transport) -> Refused | None:
@@ -137,6 +140,7 @@ class Listener:
         peer = transport.get_extra_info("peername")
         address: str = peer[0] if peer else ""  # It is gone already.
         self.connections[connection] = address
+        connection.peer_trusted = self._trusts(address)
         here = self._by_address[address] = self._by_address.get(address, 0) + 1
         if not self.accepting:
             return Refused(Failure.DRAINING, f"{self._source} is shutting down")

@@ -191,6 +191,12 @@ def test_what_passes_through_has_fifteen_seconds_and_one_label() -> None:
     client = world.client()
     client.send(request(target="http://example.org/", host="example.org"))
     world.accept("example.org:80")
+    probes = world.client("probes")
+    probes.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    world.settle()
+    metrics = probes.take()
+    assert b'sidecar_requests_in_flight{direction="outbound",service="passthrough"} 1.0' in metrics
+    assert b"example.org" not in metrics
     world.pass_time(14.9)
     assert client.take() == b""
     world.pass_time(0.2)

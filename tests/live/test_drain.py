@@ -9,7 +9,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.support.live import OK, Client, Closed, Script, Sidecar, Upstream, Wire, answering, services, until
+from tests.support.live import (
+    OK,
+    Client,
+    Closed,
+    Script,
+    Sidecar,
+    Upstream,
+    Wire,
+    answering,
+    free_port,
+    services,
+    until,
+)
 from tests.support.world import ONE_ENDPOINT, World
 
 HEAD_OF_100 = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"
@@ -106,6 +118,22 @@ def test_readiness_ends_at_once_and_service_does_not() -> None:
             with Client(sidecar.ports[name]) as client:
                 answer = client.get("orders")
                 assert (answer.status, answer.fields.get("connection")) == (200, None)
+
+
+def test_a_request_on_an_address_that_a_reload_has_left_is_finished_too() -> None:
+    """It was accepted; where callers find us today is no affair of its."""
+    held = Held()
+    with mesh(drain(), held.script) as sidecar, Client(sidecar.ports["inbound"]) as client:
+        client.ask("orders", "/held")
+        held.asked.get(timeout=10)
+        sidecar.move("inbound", f"127.0.0.1:{free_port()}")
+        until(lambda: ": reloaded, " in sidecar.log(), "the listener has moved")
+        sidecar.signal(signal.SIGTERM)
+        turns_unready(sidecar)
+        threading.Timer(2.5, held.go.set).start()
+        assert client.response().status == 200
+        assert sidecar.exit_code() == 0
+        assert "cut off" not in sidecar.log()
 
 
 def test_an_interrupt_skips_the_delay() -> None:

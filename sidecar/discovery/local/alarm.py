@@ -24,9 +24,11 @@ log = logging.getLogger("sidecar.discovery")
 def _library() -> ModuleType | None:
     """It is optional, and costs three megabytes once imported."""
     try:
-        return import_module("watchfiles")
+        library = import_module("watchfiles")
     except ImportError:
         return None
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # It tells of every change.
+    return library
 
 
 class Alarm:

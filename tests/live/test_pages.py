@@ -1,0 +1,108 @@
+"""What the pages show, done by a newcomer: every command is run, and prints what the page says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.config.schema import Registry
+from tests.support.live import until
+from tests.support.pages import Reader, missing
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the pages call with curl, which is not here")
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    with Reader(tmp_path) as reader:
+        yield reader
+
+
+def test_the_five_minutes_of_the_readme(reader: Reader) -> None:
+    """From a dead endpoint that nobody notices to an answer of the sidecar itself."""
+
+    def stop_the_application_and_call() -> None:
+        reader.stop("first")
+        # Beside each other: one after the other, each would wait for its retries.
+        calls = "for i in 1 2 3 4 5 6; do curl -s http://127.0.0.1:15001/ -H 'Host: hello' & done; wait"
+        until(lambda: "BREAKER_OPEN" in reader.run(calls), "the breaker opens")
+
+    reader.follow("README.md", "Five minutes", {"Stop the application": stop_the_application_and_call})
+
+
+@pytest.mark.parametrize("page", ["alerts", "breakers", "logs", "retries", "routing", "timeouts"])
+def test_a_how_to_does_what_it_says(page: str, reader: Reader) -> None:
+    """Beside the application that all of them call."""
+    if page == "logs" and shutil.which("jq") is None:
+        pytest.skip("the page reads logs with jq, which is not here")
+    reader.follow("docs/howto/README.md")
+    reader.follow(f"docs/howto/{page}.md")
+
+
+def test_a_sidecar_beside_an_application_that_runs(reader: Reader) -> None:
+    """The second half of the first page."""
+    reader.follow("docs/start.md", "Beside an application that runs already")
+
+
+@pytest.mark.skipif("local" not in str(Registry.__annotations__["kind"]), reason="no local registry is built in yet")
+def test_two_applications_find_each_other_without_an_address(tmp_path: Path) -> None:
+    """The first half: both are started by their sidecars, and one calls the other by its name."""
+    with Reader(tmp_path, moves=True) as reader:
+        reader.follow("docs/start.md", "Two applications that find each other")
+        call = "sidecar run --service shop -- curl -s http://orders/"
+        answers: set[str] = set()
+
+        def both_have_answered() -> bool:
+            answers.update(re.findall(r"from process \d+", reader.run(call)))
+            return len(answers) == 2
+
+        until(both_have_answered, "calls go to both", 20)
+
+
+CLI_IN_OTHER_STATES = (
+    "sidecar run", "sidecar reload", "sidecar await", "sidecar drain", "sidecar shutdown", "sidecar completion",
+    "sidecar endpoints\n", "sidecar stat --interval", "sidecar demo",
+)  # fmt: skip
+LISTENING = """
+[service]
+name = "shop"
+app = "127.0.0.1:8080"
+
+[services.payments]
+endpoints = ["127.0.0.1:8080"]
+
+[services.orders]
+endpoints = ["127.0.0.1:8080"]
+"""
+
+
+def test_pages_of_reference_can_be_typed_too(reader: Reader) -> None:
+    """What they show in the ordinary state, beside a sidecar that is in it."""
+    reader.follow("docs/howto/README.md")
+    reader.begin("sidecar.toml", LISTENING, "sidecar run --config sidecar.toml")
+    reader.run("sidecar await --for ready")
+    reader.look_up("docs/routing.md", ["HTTP_PROXY"])
+    reader.look_up(
+        "docs/configuration.md", ["sidecar run", "sidecar config show --config sidecar.toml --profile", "SIDECAR_"]
+    )
+    reader.look_up("docs/observability.md")
+    reader.look_up("docs/admin.md")
+    reader.look_up("docs/lifecycle.md", ["sidecar run"])
+    reader.look_up("docs/cli.md", CLI_IN_OTHER_STATES, headings_only=True)
+
+
+def test_output_that_differs_is_found() -> None:
+    """The comparison forgives numbers, times and ids, and nothing else."""
+    shown = ["outbound on 127.0.0.1:15001", "x-request-id: a50f18f42d33949d4a79e8da5a00a2fd", '{"status":"ready",…}']
+    output = (
+        'new\noutbound on 127.0.0.1:5\nx-request-id: 780a4f1d0f182db4789c3cb4367b4fed\r\n{"status":"ready","a":1}\n'
+    )
+    assert missing(shown, output) is None
+    assert missing(shown, output.replace("ready", "not ready")) == shown[2]
+    assert missing(shown, output.replace("outbound", "inbound")) == shown[0]
+    assert missing([shown[1], shown[0]], output) == shown[0]
+    assert missing(["hell"], "hello\n") == "hell"
