@@ -50,6 +50,8 @@ class Bell:
         self._former = {
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGWINCH)
+            # nohup has it ignored, so that the end of the terminal is not ours.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
         }
         self._wakeup = signal.set_wakeup_fd(self._ours, warn_on_full_buffer=False)
         return self
