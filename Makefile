@@ -5,10 +5,10 @@ PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.14 python3.13 p
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 READY := .venv/.ready
 
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench bench-compare clean
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 run: $(READY)  ## a small mesh to look at
 	.venv/bin/sidecar demo
@@ -22,8 +22,11 @@ check: $(READY)  ## format, lint, types, import rules
 	.venv/bin/mypy
 	.venv/bin/python -m pytest -q tests/test_house.py
 
-bench: $(READY)  ## speed and memory beside Envoy
-	.venv/bin/python -m bench
+bench: $(READY)  ## speed and memory beside Envoy; writes bench-results.json
+	.venv/bin/python -m bench --json bench-results.json
+
+bench-compare: $(READY)  ## what has changed: make bench-compare A=old.json B=new.json
+	@.venv/bin/python -m bench.compare $(or $(A),$(error A=old.json is missing)) $(or $(B),bench-results.json)
 
 clean:  ## remove all that the commands above have made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -12,8 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import load, machine, origin, proxies, speed
-from bench.bodies import big_body
+from bench import load, machine, origin, proxies, results, speed
+from bench.bodies import big_body, ten_mebibytes
 from bench.idle import idle
 from bench.latency import latency
 from bench.process import Failed
@@ -25,15 +24,19 @@ SCENARIOS: dict[str, Callable[[Workplace], Report]] = {
     "few": speed.few,
     "eleven": speed.eleven,
     "64k": speed.large,
-    "1000-services": speed.many_services,
+    "services": speed.services,
     "idle": idle,
     "start": start,
     "latency": latency,
+    "churn": speed.churn,
+    "bodies-10m": ten_mebibytes,
     "big-body": big_body,
 }
-_WEAKER = "and a fast proxy may not be saturated (column `core busy`)"
+DEFAULT = ("few", "eleven", "64k", "services", "idle", "start")
+FORMER = {"1000-services": "services"}
+"""Names that scenarios had."""
 
-DEFAULT = ("few", "eleven", "64k", "1000-services", "idle", "start")
+_WEAKER = "and a fast proxy may not be saturated (column `core busy`)"
 
 
 def main() -> int:
@@ -57,15 +60,21 @@ def main() -> int:
             print(reports[-1], flush=True)
     _print_goals(reports)
     if args.json:
-        _write_json(args.json, about, notes, reports)
+        results.write(args.json, _results(work, about, notes, reports))
     return 1 if args.gate and not _passes(reports) else 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="What a request costs here and elsewhere.")
     names = {proxy.name.lower(): proxy for proxy in proxies.ALL}
-    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="ask only this (may be repeated)")
-    parser.add_argument("--full", action="store_true", help="ask everything: latency and 2 GB bodies too")
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        type=lambda name: FORMER.get(name, name),
+        choices=SCENARIOS,
+        help="ask only this (may be repeated)",
+    )
+    parser.add_argument("--full", action="store_true", help="ask everything: latency, churn and large bodies too")
     parser.add_argument(
         "--only", action="append", type=str.lower, choices=names, help="only this proxy (may be repeated)"
     )
@@ -130,18 +139,18 @@ def _passes(reports: list[Report]) -> bool:
     return judged and sound
 
 
-def _write_json(path: Path, about: dict[str, str], notes: list[str], reports: list[Report]) -> None:
-    result = {
-        "about": about,
-        "notes": notes,
-        "scenarios": {report.name: {"samples": report.data, "failures": report.failures} for report in reports},
-        "goals": [
-            {"figure": v.figure, "value": v.value, "unit": v.unit, "goal": v.goal, "defect": v.defect, "word": v.word}
-            for report in reports
-            for v in report.verdicts
-        ],
-    }
-    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+def _results(work: Workplace, about: dict[str, str], notes: list[str], reports: list[Report]) -> results.Results:
+    return results.Results(
+        format=results.FORMAT,
+        about=about,
+        rounds=work.rounds,
+        seconds=work.seconds,
+        notes=notes,
+        figures=[figure for report in reports for figure in report.figures],
+        goals=[verdict for report in reports for verdict in report.verdicts],
+        failures={report.name: report.failures for report in reports if report.failures},
+        samples={report.name: report.data for report in reports},
+    )
 
 
 if __name__ == "__main__":

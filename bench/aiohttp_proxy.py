@@ -25,7 +25,7 @@ async def _serve(port: int, upstreams: list[int]) -> None:
         async def forward(request: web.BaseRequest) -> web.Response:
             headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
             url = f"http://127.0.0.1:{next(turn)}{request.raw_path}"
-            body = await request.read() if request.can_read_body else None
+            body = request.content if request.can_read_body else None
             async with session.request(request.method, url, headers=headers, data=body) as response:
                 kept = {name: value for name, value in response.headers.items() if name.lower() not in _HOP_BY_HOP}
                 return web.Response(status=response.status, headers=kept, body=await response.read())

@@ -1,9 +1,8 @@
-"""The load: wrk, or a Python program where wrk is missing or a steady rate is wanted.
+"""The load that finds what a proxy can do at most: wrk, or a Python program where wrk is missing.
 
-wrk keeps a fixed number of connections busy, each sending its next request when the answer is there. That finds what a
-proxy can do at most, but hides waiting: while an answer is late nothing new is sent. The question about latency
-therefore goes to the Python generator, which can send at a given rate whatever happens, and counts from the instant
-at which a request was due even if no connection was free then.
+Both keep a fixed number of connections busy, each sending its next request when the answer is there, or, with
+``Connection: close`` among the headers, opening the next connection then. While an answer is late nothing new is sent:
+this load hides waiting, and the question about latency goes to ``steady``.
 
 Run as ``python -m bench.load JSON`` with the fields of `Job`, it prints the fields of `Result` as JSON.
 """
@@ -12,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from array import array
-from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,20 +22,20 @@ from typing import cast
 
 import uvloop
 
+from bench.figures import percentile
 from bench.machine import find, first_line
 from bench.process import PYTHON, Failed, last_words, running
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to send and for how long. ``rate`` is requests per second over all connections, 0 for as many as go."""
+    """What to send, over how many connections at a time, and for how many seconds."""
 
     port: int
     path: str
     headers: dict[str, str]
     connections: int
     seconds: float
-    rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,117 +86,137 @@ def python(job: Job, core: int, directory: Path) -> Result:
 
 
 def _run(command: list[str], job: Job, core: int, directory: Path) -> Result:
+    return Result(**json.loads(printed(command, job.seconds + 30, core, directory)))
+
+
+def printed(command: list[str], patience: float, core: int, directory: Path) -> str:
+    """The last line that ``command`` prints within ``patience`` seconds; raises `Failed`."""
     log = directory / "load.log"
     with running(command, core, log) as child:
-        status = child.wait(timeout=job.seconds + 30)
+        try:
+            status = child.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"load generator not ready after {patience:.0f} s: {last_words(log)}") from None
     if status:
         raise Failed(f"load generator ended with status {status}: {last_words(log)}")
-    return Result(**json.loads(log.read_text().strip().splitlines()[-1]))
+    return log.read_text().strip().splitlines()[-1]
+
+
+def request(path: str, headers: dict[str, str]) -> bytes:
+    """A GET of ``path`` as bytes."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"GET {path} HTTP/1.1\r\n{head}\r\n".encode()
+
+
+class Answer:
+    """A response as it comes in. It knows bodies by length and no others, as all that is asked for has one."""
+
+    __slots__ = ("_buffer", "_missing", "good")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._missing = 0
+        self.good = False
+        """Whether the status of the last head was 2xx."""
+
+    def feed(self, data: bytes) -> bool:
+        """Whether the response is complete with ``data``, and the next one begins; `ValueError` without a length."""
+        if self._missing:
+            self._missing -= len(data)
+        else:
+            self._buffer += data
+            head, end, body = self._buffer.partition(b"\r\n\r\n")
+            if not end:
+                return False
+            self._missing = int(head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]) - len(body)
+            self.good = head[9:10] == b"2"
+            self._buffer = b""
+        return not self._missing
 
 
 class _Generator:
     """All connections of a job and what they have seen."""
 
     def __init__(self, job: Job) -> None:
-        head = "".join(f"{name}: {value}\r\n" for name, value in job.headers.items())
-        self.request = f"GET {job.path} HTTP/1.1\r\n{head}\r\n".encode()
+        self.request = request(job.path, job.headers)
         self.job = job
         self.latencies = array("d")
         self.errors = 0
         self.over = False
-        self.idle: list[_Connection] = []
-        self.waiting: deque[float] = deque()
+        self.opening: set[asyncio.Task[None]] = set()
+        self.reuses = job.headers.get("Connection") != "close"
 
     async def run(self) -> Result:
-        loop = asyncio.get_running_loop()
         for _ in range(self.job.connections):
-            await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self.job.port)
+            await self._connect()
+        self.latencies = array("d")
+        self.errors = 0
         began = time.perf_counter()
-        if self.job.rate:
-            await self._send_steadily(began)
-        else:
-            for connection in self.idle:
-                connection.send(began)
-            await asyncio.sleep(self.job.seconds)
+        await asyncio.sleep(self.job.seconds)
         self.over = True
         took = time.perf_counter() - began
-        ordered = sorted(self.latencies) or [0.0]
-        p50, p99 = (ordered[int(len(ordered) * share)] * 1e6 for share in (0.5, 0.99))
-        return Result(len(self.latencies), took, p50, p99, self.errors + len(self.waiting))
+        ordered = sorted(self.latencies)
+        p50, p99 = (percentile(ordered, share) * 1e6 for share in (0.5, 0.99))
+        return Result(len(ordered), took, p50, p99, self.errors)
 
-    async def _send_steadily(self, began: float) -> None:
-        sent = 0
-        while (now := time.perf_counter()) < began + self.job.seconds:
-            while began + sent / self.job.rate <= now:
-                sent += 1
-                # Counted from now, not from the schedule: timers are coarse, and their lateness is not the proxy's.
-                if self.idle:
-                    self.idle.pop().send(now)
-                else:
-                    self.waiting.append(now)
-            await asyncio.sleep(0.001)
+    async def _connect(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self.job.port)
+        except OSError:
+            self.errors += 1
 
     def answered(self, connection: _Connection, latency: float, good: bool) -> None:
         if self.over:
             return
         self.latencies.append(latency)
         self.errors += not good
-        if not self.job.rate:
-            connection.send(time.perf_counter())
-        elif self.waiting:
-            connection.send(self.waiting.popleft())
+        if self.reuses:
+            connection.send()
         else:
-            self.idle.append(connection)
+            connection.transport.abort()
 
-    def lost(self, connection: _Connection) -> None:
+    def lost(self, in_flight: bool) -> None:
+        """A connection has ended, as every one does after its answer where none is reused; another takes its place."""
         if self.over:
             return
-        self.errors += 1
-        if connection in self.idle:
-            self.idle.remove(connection)
+        self.errors += in_flight
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self.opening.add(task)
+        task.add_done_callback(self.opening.discard)
 
 
 class _Connection(asyncio.Protocol):
-    """One connection with one request at a time. It reads bodies by length and leaves them unread otherwise."""
+    """One connection with one request at a time."""
 
     transport: asyncio.Transport
 
     def __init__(self, generator: _Generator) -> None:
         self.generator = generator
-        self.buffer = b""
-        self.missing = 0
-        self.good = False
-        self.sent = 0.0
+        self.answer = Answer()
+        self.sent: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of `asyncio.Transport` without being one.
         self.transport = cast(asyncio.Transport, transport)
-        self.generator.idle.append(self)
+        self.send()
 
-    def send(self, due: float) -> None:
-        self.sent = due
+    def send(self) -> None:
+        self.sent = time.perf_counter()
         self.transport.write(self.generator.request)
 
     def data_received(self, data: bytes) -> None:
-        if self.missing:
-            self.missing -= len(data)
-        else:
-            self.buffer += data
-            head, end, body = self.buffer.partition(b"\r\n\r\n")
-            if not end:
-                return
-            length = head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
-            if not length:
-                self.transport.abort()
-                return
-            self.good = head[9:10] == b"2"
-            self.missing = int(length) - len(body)
-            self.buffer = b""
-        if not self.missing:
-            self.generator.answered(self, time.perf_counter() - self.sent, self.good)
+        try:
+            complete = self.answer.feed(data)
+        except ValueError:
+            self.transport.abort()
+            return
+        if complete and self.sent is not None:
+            latency, self.sent = time.perf_counter() - self.sent, None
+            self.generator.answered(self, latency, self.answer.good)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.generator.lost(self)
+        self.generator.lost(self.sent is not None)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+
 _SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+LOAD = "load average at start"
 
 DEBIAN_TOOLS = ("wrk", "nginx", "haproxy")
 
@@ -50,6 +55,14 @@ def two_cores() -> tuple[int, int]:
     return cores[0], cores[min(1, len(cores) - 1)]
 
 
+def revision() -> str:
+    """The commit that is measured, and whether files differ from it; ``unknown`` outside of a checkout."""
+    commit = first_line("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
+    if not re.fullmatch("[0-9a-f]{12,}", commit):
+        return "unknown"
+    return commit + " with changes" * bool(first_line("git", "-C", str(ROOT), "status", "--porcelain"))
+
+
 def description() -> dict[str, str]:
     """What must be known to compare these figures with others."""
     model = next(
@@ -61,8 +74,10 @@ def description() -> dict[str, str]:
         platform.machine(),
     )
     return {
+        "revision": revision(),
         "processor": f"{model}, {os.cpu_count()} cores",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1024**3:.1f} GiB",
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load average at start": f"{os.getloadavg()[0]:.1f}",
+        LOAD: f"{os.getloadavg()[0]:.1f}",
     }

@@ -1,12 +1,13 @@
 """What stands behind the proxies: nginx with two files, or a Python program where nginx is missing.
 
-The Python origin is also what big bodies come from and go to, because it can be slow on purpose: it takes the first
+The Python origin is also what large bodies come from and go to, because it can be slow on purpose: it takes the first
 bytes of an upload and then reads nothing for a second. A proxy that does not hand this pressure on to the sender shows
 it in its memory. Run as ``python -m bench.origin PORT PORT``, it serves:
 
 - ``GET /1k`` and ``/64k``: bodies of that size
 - ``GET /source/length/N`` and ``/source/chunked/N``: N bytes in that framing
-- ``POST`` to any path: takes the body, answers with the number of bytes that came
+- ``POST /sink``: takes the body, answers with the number of bytes that came
+- ``POST /slow-sink``: the same, asleep for a second when the first bytes are there
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class _Serving(asyncio.Protocol):
         self.path += part
 
     def on_body(self, data: bytes) -> None:
-        if not self.received:
+        if not self.received and self.path == b"/slow-sink":
             self.transport.pause_reading()
             asyncio.get_running_loop().call_later(PAUSE, self._read_on)
         self.received += len(data)

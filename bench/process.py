@@ -20,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.machine import ROOT
+
 PYTHON = sys.executable
 
 _PR_SET_PDEATHSIG = 1

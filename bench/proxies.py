@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.machine import find, first_line
-from bench.process import PYTHON, ROOT
+from bench.machine import ROOT, find, first_line
+from bench.process import PYTHON
 
 ENDPOINTS_PER_SERVICE = 10
 
@@ -174,7 +174,7 @@ def _address(host: str, port: int) -> dict[str, Any]:
 
 
 class HAProxy:
-    """HAProxy, sharing upstream connections between all downstream ones."""
+    """HAProxy, sharing upstream connections between all downstream ones, of which it takes what its open files allow."""
 
     name = "HAProxy"
     scales = False
@@ -191,7 +191,6 @@ class HAProxy:
         config.write_text(f"""
 global
   nbthread 1
-  maxconn 8000
 defaults
   mode http
   timeout connect 1s
@@ -234,9 +233,10 @@ class Nginx:
         )
         config.write_text(f"""
 daemon off; master_process off; pid {place.directory}/nginx.pid; error_log stderr error;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_time 1d; keepalive_timeout 1h; {temporary}
+  client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;
   upstream origin {{ {servers} keepalive 64; keepalive_requests 1000000000; keepalive_time 1d; keepalive_timeout 1h; }}
   server {{
     listen 127.0.0.1:{place.port} backlog=4096;

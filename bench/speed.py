@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from bench import measure
+from bench.figures import CPU, Figure, Quantity, each, middle, ratios
 from bench.load import Job
 from bench.process import Failed
 from bench.proxies import ENVOY, SIDECAR, Proxy
@@ -16,6 +17,13 @@ from bench.workplace import Workplace, rotated
 CONNECTIONS = 32
 SATURATED = 0.95
 """Share of its core from which on a proxy's requests per second are its own limit and nobody else's."""
+
+SERVICES = (1, 100, 1000)
+
+_RATE = Quantity("requests/s", "1/s", noise=0.15, more_is_better=True)
+_P50 = Quantity("p50 when busy", "ms", noise=0.2)
+_P99 = Quantity("p99 when busy", "ms", noise=0.5)
+_MEMORY = Quantity("memory after the run", "MB", portable=True)
 
 FEW = {"Host": "origin"}
 ELEVEN = FEW | {
@@ -48,11 +56,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A line of the table."""
+    """A line of the table. ``variant`` tells it from other lines of the same proxy."""
 
-    label: str
     proxy: Proxy
     services: int = 1
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.proxy.name}, {self.variant}" if self.variant else self.proxy.name
 
 
 Samples = dict[str, list[Sample | None]]
@@ -65,9 +77,8 @@ def median_of(samples: Sequence[Sample | None], figure: Callable[[Sample], float
 
 def ratio(samples: Samples, label: str, base: str) -> float | None:
     """CPU per request of one line by that of another: taken within each round, then the median."""
-    rounds = zip(samples.get(label, []), samples.get(base, []), strict=False)
-    ratios = [one.cpu / other.cpu for one, other in rounds if one is not None and other is not None]
-    return median(ratios) if ratios else None
+    one, other = (each(samples.get(which, []), lambda s: s.cpu) for which in (label, base))
+    return middle(ratios(one, other))
 
 
 def few(work: Workplace) -> Report:
@@ -91,26 +102,28 @@ def large(work: Workplace) -> Report:
     return report
 
 
-def many_services(work: Workplace) -> Report:
-    """One service and a thousand in the same rounds, so that the factor between them is no older than its round."""
-    services = 1000
+def churn(work: Workplace) -> Report:
+    title = "A new connection for each request, few headers, 1 KiB response"
+    return _compare(work, "churn", title, FEW | {"Connection": "close"}, "/1k", _everyone(work))[0]
+
+
+def services(work: Workplace) -> Report:
+    """All numbers of services in the same rounds, so that the factor between them is no older than its round."""
     contenders = [
-        Contender(f"{proxy.name}, {count:,} service{'s' * (count > 1)}", proxy, count)
+        Contender(proxy, count, f"{count:,} service{'s' * (count > 1)}")
         for proxy in work.proxies
         if proxy.scales
-        for count in (services, 1)
+        for count in SERVICES
     ]
-    title = f"{services:,} services of 10 endpoints configured, few headers, 1 KiB response"
-    base = f"{ENVOY.name}, {services:,} services"
-    report, samples = _compare(work, "1000-services", title, FEW, "/1k", contenders, base)
-    many, one = f"{SIDECAR.name}, {services:,} services", f"{SIDECAR.name}, 1 service"
-    value = ratio(samples, many, one)
+    title = f"{', '.join(f'{count:,}' for count in SERVICES)} services of 10 endpoints configured, few headers, 1 KiB response"
+    report, samples = _compare(work, "services", title, FEW, "/1k", contenders)
+    value = ratio(samples, f"{SIDECAR.name}, 1,000 services", f"{SIDECAR.name}, 1 service")
     report.verdicts.append(Verdict("CPU per request, 1,000 services", value, "of that with one", 1.1, None))
     return report
 
 
 def _everyone(work: Workplace) -> list[Contender]:
-    return [Contender(proxy.name, proxy) for proxy in work.proxies]
+    return [Contender(proxy) for proxy in work.proxies]
 
 
 def _beside_envoy(figure: str, samples: Samples, goal: float, defect: float) -> Verdict:
@@ -118,13 +131,7 @@ def _beside_envoy(figure: str, samples: Samples, goal: float, defect: float) -> 
 
 
 def _compare(
-    work: Workplace,
-    name: str,
-    title: str,
-    headers: dict[str, str],
-    path: str,
-    contenders: Sequence[Contender],
-    base: str = ENVOY.name,
+    work: Workplace, name: str, title: str, headers: dict[str, str], path: str, contenders: Sequence[Contender]
 ) -> tuple[Report, Samples]:
     figures = ["CPU µs/request", "ratio to Envoy", "requests/s", "p50 ms", "p99 ms", "RSS MB", "core busy", "errors"]
     report = Report(name, title, ["proxy", *figures])
@@ -142,7 +149,9 @@ def _compare(
     for contender in contenders:
         taken = [sample for sample in samples[contender.label] if sample is not None]
         if taken:
-            report.rows.append(_row(contender.label, taken, ratio(samples, contender.label, base)))
+            envoy = Contender(ENVOY, contender.services, contender.variant)
+            report.rows.append(_row(contender.label, taken, ratio(samples, contender.label, envoy.label)))
+            report.figures += _figures(name, contender, samples[contender.label])
             if median_of(taken, lambda s: s.busy) < SATURATED:
                 unsaturated.append(contender.label)
     if unsaturated:
@@ -173,6 +182,23 @@ def _measure(work: Workplace, contender: Contender, headers: dict[str, str], pat
             busy=used / result.seconds,
             errors=result.errors,
         )
+
+
+def _figures(scenario: str, contender: Contender, samples: Sequence[Sample | None]) -> list[Figure]:
+    """What runs can be compared by: of a proxy whose core was not full, rate and latencies are the load's, not its own."""
+    full = [sample if sample is not None and sample.busy >= SATURATED else None for sample in samples]
+    figures = [
+        (CPU, each(samples, lambda s: s.cpu)),
+        (_RATE, each(full, lambda s: s.rate)),
+        (_P50, each(full, lambda s: s.p50 / 1e3)),
+        (_P99, each(full, lambda s: s.p99 / 1e3)),
+        (_MEMORY, each(samples, lambda s: s.rss / 1e6)),
+    ]
+    return [
+        Figure(scenario, contender.proxy.name, quantity, rounds, contender.variant)
+        for quantity, rounds in figures
+        if middle(rounds) is not None
+    ]
 
 
 def _row(label: str, samples: Sequence[Sample], beside: float | None) -> list[str]:

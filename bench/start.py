@@ -6,6 +6,7 @@ import time
 from http.client import HTTPException
 from statistics import median
 
+from bench.figures import Figure, Quantity
 from bench.process import Failed, free_port, get, last_words, running
 from bench.proxies import SIDECAR, Place, Proxy
 from bench.table import Report, Verdict
@@ -13,6 +14,8 @@ from bench.workplace import Workplace
 
 STARTS = 10
 PATIENCE = 30.0
+
+_TIME = Quantity("time to start", "ms", noise=0.2)
 
 
 def start(work: Workplace) -> Report:
@@ -29,6 +32,7 @@ def start(work: Workplace) -> Report:
             continue
         report.rows.append([proxy.name, f"{median(taken) * 1e3:.0f}", f"{max(taken) * 1e3:.0f}"])
         report.data[proxy.name] = {"median": median(taken), "seconds": taken}
+        report.figures.append(Figure("start", proxy.name, _TIME, [seconds * 1e3 for seconds in taken]))
     own = report.data.get(SIDECAR.name)
     report.verdicts = [Verdict("start to /health/startup", own and own["median"] * 1e3, "ms", 300, 300)]
     return report

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.figures import Figure
+
 DEFECT = "DEFECT"
 NOT_MEASURED = "not measured"
 
@@ -49,6 +51,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    figures: list[Figure] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     """Every sample, for ``--json``."""
 

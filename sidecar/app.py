@@ -320,8 +320,9 @@ class Sidecar:
         self.listeners = {name: fresh.get(name) or self.listeners[name] for name in kept}
         self._take_over(assembly)
         self.registries.resolve()  # At once: what is found for a service that is gone would find nobody.
-        for listener in fresh.values():
+        for name, listener in fresh.items():
             await listener.serve()
+            log.info("%s: %s on %s", config.service.name, name, Address(*self.bound()[name]))
         self._know_own_addresses()
         self._register()
         for listener in old:
@@ -346,10 +347,10 @@ class Sidecar:
 
     async def close(self) -> None:
         self.guards.stop()
-        await self.registries.close()
         for task in self._leaving.values():
             task.cancel()
         await _close((*self.listeners.values(), *self._leaving))
+        await self.registries.close()
         self._sockets.close()
         self._pools.close()
         self._timer.close()

@@ -118,6 +118,7 @@ class Life:
         loop = self.loop = asyncio.get_running_loop()
         self.stops: asyncio.Queue[signal.Signals] = asyncio.Queue()
         """Why to end, SIGCHLD for the end of the application."""
+        self._shut_down = False
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stops.put_nowait, number)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up, os.isatty(2))
@@ -130,7 +131,9 @@ class Life:
         self.drainer.begin()
 
     def shutdown(self) -> None:
-        self.stops.put_nowait(signal.SIGTERM)
+        if not self._shut_down:
+            self._shut_down = True
+            self.stops.put_nowait(signal.SIGTERM)
 
     def application_ended(self) -> None:
         self.stops.put_nowait(signal.SIGCHLD)
@@ -150,7 +153,7 @@ class Life:
             command.stopping = first is not signal.SIGCHLD
         delay = self.reloader.loaded.config.drain.delay if first is signal.SIGTERM else 0.0
         drain = self.loop.create_task(self.drainer.run(delay))
-        second = self.loop.create_task(self._next_stop())
+        second = self.loop.create_task(self._next_stop(self._shut_down))
         await asyncio.wait((drain, second), return_when=asyncio.FIRST_COMPLETED)
         if second.done():
             drain.cancel()
@@ -161,18 +164,26 @@ class Life:
             drain.result()
         second.cancel()
 
-    async def _next_stop(self) -> signal.Signals:
-        while (number := await self.stops.get()) is signal.SIGCHLD:  # In a drain, that is what we are waiting for.
-            pass
-        return number
+    async def _next_stop(self, shut_down: bool) -> signal.Signals:
+        """A reason to end at once. The end of the application is what a drain waits for; and a supervisor whose hook has
+        called ``shutdown`` sends its first SIGTERM afterwards."""
+        while True:
+            number = await self.stops.get()
+            if number is signal.SIGTERM and shut_down:
+                shut_down = False
+            elif number is not signal.SIGCHLD:
+                return number
 
 
 def say_where(sidecar: Sidecar) -> None:
     """Tells where each listener is, and what is behind it."""
     config = sidecar.config
-    services = [f"{len(config.services)} services"] if config.services else []
-    services += ["all services on this machine"] if config.registry.kind == "local" else []
-    behind = {"inbound": str(config.service.app), "outbound": " and ".join(services) or "no services"}
+    count, near = len(config.services), config.registry.kind == "local"
+    services = f"{count} service{'s' * (count != 1)}" + (" and those of this machine" if near else "")
+    behind = {
+        "inbound": str(config.service.app),
+        "outbound": services if count or not near else "the services of this machine",
+    }
     for listener, address in sidecar.bound().items():
         to = f" -> {behind[listener]}" if listener in behind else ""
         log.info("%s: %s on %s%s", config.service.name, listener, Address(*address), to)

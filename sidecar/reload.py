@@ -26,6 +26,8 @@ LOOK_SECONDS: Final = 1.0
 LINES: Final = 50
 """How many changes are logged one by one."""
 
+_FIXED: Final = "which registry there is cannot change while the sidecar runs; restart it"
+
 Done = Callable[[Sequence[str]], None]
 """Told the problems for which the old configuration runs on; none: the new one runs."""
 
@@ -112,6 +114,8 @@ class Reloader:
                 log.info("%s: nothing has changed", cause)
                 self.loaded = loaded  # It may be written elsewhere now, with other lines above it.
                 return ()
+            if loaded.config.registry != self.loaded.config.registry:
+                raise ConfigError([loaded.layers.problem(("registry",), _FIXED)])
             await self._sidecar.reload(loaded.config)
         except ConfigError as error:
             problems = error.problems
@@ -131,7 +135,7 @@ class Reloader:
 
     @staticmethod
     def _tell(cause: str, lines: Sequence[str]) -> None:
-        log.info("%s: reloaded, %d changes", cause, len(lines))
+        log.info("%s: reloaded, %d change%s", cause, len(lines), "s" * (len(lines) != 1))
         for line in lines[:LINES]:
             log.info("  %s", line)
         if len(lines) > LINES:

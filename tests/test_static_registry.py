@@ -14,6 +14,7 @@ import pytest
 from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import load
+from sidecar.discovery.endpoint_set import EndpointSet
 from sidecar.discovery.registries import FIRST_ANSWER_SECONDS
 from sidecar.discovery.static import REFRESH_SECONDS, RETRY_SECONDS, Resolve, StaticRegistry, Written, resolve
 from sidecar.model import Endpoint
@@ -323,3 +324,17 @@ def test_a_service_that_has_no_names_any_more_is_not_looked_up(
     loop.run_until_complete(asyncio.sleep(2 * REFRESH_SECONDS))
     assert {host for _, host in names.asked} == {"slow"}
     loop.run_until_complete(sidecar.close())
+
+
+def test_what_is_learned_ahead_takes_nothing_from_a_service_that_has_its_endpoints_from_elsewhere(
+    loop: VirtualLoop,
+) -> None:
+    """A reload that gives a service of the registry host names may yet be refused."""
+    endpoints = EndpointSet()
+    endpoints.update([Written("10.0.0.1", 80)])
+    sets: list[Sequence[Endpoint]] = []
+    registry = StaticRegistry((), sets.append, Names(shop=["10.0.0.2"]), endpoints)
+    loop.run_until_complete(registry.learn([Written("shop", 80)]))
+    assert sets == []
+    registry.write([Written("shop", 80)])
+    assert [one.label for one in sets[-1]] == ["10.0.0.2:80"]

@@ -116,7 +116,8 @@ class StaticRegistry:
             addresses, why = [], str(error)
         if addresses:
             self._known[host] = addresses
-            self.publish()
+            if host in self._names:  # Not what is learned ahead: until it is written, the service has other endpoints.
+                self.publish()
         else:
             kept = "keeping its last addresses" if host in self._known else "it has no endpoints until then"
             log.warning("%s cannot be resolved (%s); %s, trying again", host, why, kept)

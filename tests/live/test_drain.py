@@ -259,3 +259,34 @@ def test_a_response_is_owed_until_its_last_byte_is_taken() -> None:
     assert listener.owing() == 1
     client.drained()
     assert listener.owing() == 0
+
+
+def test_the_signal_behind_a_hook_that_has_shut_down_is_not_a_second_one() -> None:
+    """Kubernetes calls preStop and then sends SIGTERM: what runs is finished all the same. A third reason ends at once."""
+    held = Held()
+    with mesh(drain(), held.script) as sidecar, Client(sidecar.ports["outbound"]) as client:
+        client.ask("orders", "/held")
+        held.asked.get(timeout=10)
+        post(sidecar, "shutdown")
+        turns_unready(sidecar)
+        post(sidecar, "shutdown")
+        sidecar.signal(signal.SIGTERM)
+        held.go.set()
+        assert client.response().status == 200
+        assert sidecar.exit_code() == 0
+    held = Held()
+    with mesh(drain(), held.script) as sidecar, Client(sidecar.ports["outbound"]) as client:
+        client.ask("orders", "/held")
+        held.asked.get(timeout=10)
+        post(sidecar, "shutdown")
+        sidecar.signal(signal.SIGTERM)
+        sidecar.signal(signal.SIGINT)
+        assert sidecar.exit_code(5) == 0
+        until(lambda: "SIGINT: ending at once" in sidecar.log(), "the log says so")
+        held.go.set()
+
+
+def post(sidecar: Sidecar, action: str) -> None:
+    with Client(sidecar.ports["admin"]) as client:
+        fields = "Content-Type: application/json\r\n"
+        assert client.get("127.0.0.1", f"/api/v1/{action}", "POST", fields).status == 202

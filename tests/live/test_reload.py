@@ -200,6 +200,15 @@ def test_an_address_that_is_taken_leaves_the_old_configuration_running() -> None
             assert client.get("orders").status == 200
 
 
+def test_another_registry_takes_a_restart_and_says_so() -> None:
+    """Who is found by the one is unknown to the other."""
+    with two_versions() as (text, sidecar):
+        sidecar.write(text(0) + '[registry]\nkind = "static"\n')
+        sidecar.signal(signal.SIGHUP)
+        until(lambda: sidecar.metric("sidecar_config_last_reload_successful") == 0, "the reload is refused")
+        until(lambda: "registry: which registry there is cannot change" in sidecar.log(), "the log says why")
+
+
 def test_memory_does_not_grow_with_reloads() -> None:
     """What a former configuration was made of is given back."""
     with two_versions() as (text, sidecar):

@@ -108,7 +108,7 @@ def listens(port: str) -> bool:
 
 
 class Terminal:
-    """A command that stays; it and all that it has started are a process group."""
+    """A command in a shell; it and all that it has started are a process group, of which nothing is left at the end."""
 
     def __init__(self, command: str, directory: Path, env: Mapping[str, str], output: IO[bytes]) -> None:
         self.command = command
@@ -126,14 +126,18 @@ class Terminal:
     def text(self) -> str:
         return os.pread(self._output.fileno(), 1 << 20, 0).decode()
 
+    def code(self) -> int | None:
+        """The exit code, once there is one. The process is left to ``close``, so that its group's number stays its own."""
+        ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return ended.si_status if ended is not None else None
+
     def shows(self, lines: list[str]) -> bool:
-        assert self._process.poll() is None, f"$ {self.command}\n{self.text()}"
+        assert self.code() is None, f"$ {self.command}\n{self.text()}"
         return missing(lines, self.text()) is None
 
     def close(self) -> None:
-        if self._process.poll() is None:
-            # A sidecar has the group of its COMMAND ended when it is itself.
-            os.killpg(self._process.pid, signal.SIGKILL)
+        # A sidecar has the group of its COMMAND ended when it is itself.
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._output.close()
 
@@ -263,14 +267,15 @@ class Reader:
         assert (code != 0) == fails, f"$ {command}\nends with {code}\n{output}\n{said}"
 
     def _finish(self, command: str) -> tuple[int, str]:
-        done = subprocess.run(
-            ["sh", "-c", self._translated(command)],
-            cwd=self._directory,
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=PATIENCE * 2,
-            check=False,
-        )
-        return done.returncode, done.stdout.decode()
+        """Exit code and output of a command that ends."""
+        with (self._directory / "output").open("wb+") as output:
+            terminal = Terminal(self._translated(command), self._directory, self._env, output)
+            try:
+                until(
+                    lambda: terminal.code() is not None,
+                    f"$ {command} ends, or the page says in which terminal it stays",
+                    20,
+                )
+                return terminal.code() or 0, terminal.text()
+            finally:
+                terminal.close()

@@ -14,8 +14,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final
 
-_STEP_MS: Final = 50
-_GATHER_MS: Final = 200
+_STEP_MS: Final = 200
+_GATHER_MS: Final = 400
 """Changes that follow each other are told together, after as long as this at most."""
 
 log = logging.getLogger("sidecar.discovery")
