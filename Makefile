@@ -11,7 +11,7 @@ help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 run: $(READY)  ## a small mesh to look at
-	.venv/bin/python -m examples.demo
+	.venv/bin/sidecar demo
 
 test: $(READY)  ## all tests
 	.venv/bin/python -m pytest

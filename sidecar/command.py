@@ -67,7 +67,7 @@ class Command:
         """Whether its end is what we want: then to end by SIGTERM is a success."""
         self._on_exit: Callable[[], None] = lambda: None
         self.running = False
-        _become_subreaper()
+        become_subreaper()
 
     # Start
 
@@ -184,7 +184,7 @@ class Command:
     async def _end_adopted(self, end: float) -> None:
         """The same for those who have left the group: being orphans, they have become our children."""
         told: set[int] = set()
-        while (left := _children()) and self._clock.now() < end + 1.0:
+        while (left := children()) and self._clock.now() < end + 1.0:
             late = self._clock.now() >= end
             for pid in left:
                 if late or pid not in told:
@@ -287,7 +287,7 @@ def _where_it_may_be(name: str) -> str:
     return "it is not in PATH; install it, or write the path to it"
 
 
-def _become_subreaper() -> None:
+def become_subreaper() -> None:
     """Orphans among COMMAND's descendants become our children. Linux alone has this."""
     if sys.platform == "linux":
         import ctypes
@@ -295,7 +295,7 @@ def _become_subreaper() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _children() -> list[int]:
+def children() -> list[int]:
     """The processes whose parent we are, where there is a /proc to find them in."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

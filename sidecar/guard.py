@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 
 from sidecar.clock import Clock
@@ -26,19 +27,20 @@ POLL_SECONDS = 0.01
 class Guard:
     """The guardian as the sidecar sees it: a child process that leads the process group ``group``.
 
-    Forks, so it must be made before there is a thread. Raises ``OSError`` where no process can be had.
+    ``afterwards`` is what the guardian does last, when the group is gone. Forks, so it must be made before there is a
+    thread. Raises ``OSError`` where no process can be had.
     """
 
     __slots__ = ("_pipe", "group")
 
-    def __init__(self) -> None:
+    def __init__(self, afterwards: Callable[[], None] = lambda: None) -> None:
         ours, theirs = os.pipe()
         # Blocked signals are as good as ignored: nothing that is sent to the group ends or stops the guardian.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             child = os.fork()
             if child == 0:
-                _guard(ours)
+                _guard(ours, afterwards)
             self.group = child
             self._pipe = theirs
             # The child does it as well: whoever comes first, neither goes on before it is so.
@@ -56,7 +58,7 @@ class Guard:
             self._pipe = -1
 
 
-def _guard(pipe: int) -> None:
+def _guard(pipe: int, afterwards: Callable[[], None]) -> None:
     try:
         os.setpgid(0, 0)
         _let_go_of_everything_but(pipe)
@@ -65,6 +67,7 @@ def _guard(pipe: int) -> None:
         with suppress(OSError):
             _leave()
         end_group(group, patience)
+        afterwards()
     finally:
         os._exit(0)
 

@@ -27,6 +27,7 @@ LEVELS = {
     "sidecar.guard": 7,
     "sidecar.marks": 7,
     "sidecar.cli": 7,
+    "sidecar.demo": 7,
     "sidecar.config": 6,
     "sidecar.admin": 6,
     "sidecar.proxy": 5,

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "await": "await_:await_",
     "drain": "drain:drain",
     "shutdown": "shutdown:shutdown",
+    "demo": "demo:demo",
     "completion": "completion:completion",
 }
 """Module and function of each command, in the order of the help. One is imported when it is called: they are used in

@@ -58,7 +58,7 @@ def test_two_applications_find_each_other_without_an_address(tmp_path: Path) -> 
 
 CLI_IN_OTHER_STATES = (
     "sidecar run", "sidecar reload", "sidecar await", "sidecar drain", "sidecar shutdown", "sidecar completion",
-    "sidecar endpoints\n", "sidecar stat --interval",
+    "sidecar endpoints\n", "sidecar stat --interval", "sidecar demo",
 )  # fmt: skip
 LISTENING = """
 [service]

@@ -1,29 +1,35 @@
-"""What both sample services share: an HTTP/1.1 application on loopback that answers in JSON and keeps no log."""
+"""Payments, on the bare HTTP server of the standard library, with connections that are kept open."""
 
 from __future__ import annotations
 
 import json
+import os
+import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-HEALTH = "/health"
+from sidecar.demo.shop.moods import Moods
+
+moods = Moods()
 
 
-class App(BaseHTTPRequestHandler):
-    """``GET /health`` is answered here, all else by ``serve``."""
+class Payments(BaseHTTPRequestHandler):
+    """Says who took the payment: there are two instances."""
 
     protocol_version = "HTTP/1.1"
     # Head and body are written one after the other: without this the body waits for the head's acknowledgement.
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        if self.path == HEALTH:
+        if self.path == "/health":
             self.answer(200, {"status": "up"})
+            return
+        fate = moods.next()
+        threading.Event().wait(fate.delay)
+        if fate.fails:
+            self.answer(500, {"error": "the bank does not answer"})
         else:
-            self.serve()
-
-    def serve(self) -> None:
-        raise NotImplementedError
+            self.answer(200, {"paid": True, "by": os.environ.get("SHOP_INSTANCE", "payments")})
 
     def answer(self, status: int, document: dict[str, object]) -> None:
         body = json.dumps(document).encode() + b"\n"
@@ -39,5 +45,5 @@ class App(BaseHTTPRequestHandler):
         """The mesh's metrics say what happened."""
 
 
-def run(app: type[App], port: int) -> None:
-    ThreadingHTTPServer(("127.0.0.1", port), app).serve_forever()
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Payments).serve_forever()

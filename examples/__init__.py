@@ -1,1 +1,0 @@
-"""Things to run and look at; nothing in ``sidecar`` knows of them."""
