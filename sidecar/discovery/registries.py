@@ -97,6 +97,9 @@ class Registries:
             if endpoints or self.source is None:
                 self._unfollow(name)
                 self._registry(name).write(endpoints)
+                lookup = self._asked.pop(name, None)
+                if lookup is not None:
+                    lookup.answer()
             else:
                 self._static.pop(name, None)
                 self._follow(name)

@@ -234,6 +234,18 @@ def test_what_was_found_outlives_a_reload_with_its_connections(world: World, reg
     assert registry.asked == ["billing", "billing"]
 
 
+def test_a_call_that_waits_is_answered_by_a_configuration_that_has_its_service(
+    world: World, registry: Registry
+) -> None:
+    """The registry is asked no more, and whoever waited for it goes to what is written."""
+    client = world.client()
+    client.send(request(host="billing"))
+    world.reload(LISTEN + '[services.billing]\nendpoints = ["10.0.0.9:80"]\n')
+    world.accept("10.0.0.9:80").send(response())
+    assert heard(client).status == 200
+    assert registry.told == {}
+
+
 def test_what_is_found_while_a_new_configuration_is_compiled_is_kept(world: World, registry: Registry) -> None:
     """Compiling takes a thread some time, in which the loop goes on."""
     client = world.client()
