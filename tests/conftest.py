@@ -3,6 +3,7 @@ registry of their own."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.support.virtual import VirtualLoop
 
 settings.register_profile("sidecar", derandomize=True, deadline=None, database=None)
 settings.load_profile("sidecar")
@@ -27,3 +30,13 @@ def machine_of_our_own() -> Iterator[None]:
     else:
         os.environ["XDG_RUNTIME_DIR"] = before
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def loop() -> Iterator[VirtualLoop]:
+    loop = VirtualLoop()
+    yield loop
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()

@@ -25,7 +25,7 @@ from sidecar.config.load import Setting, load
 from sidecar.config.schema import Listen
 from tests.support.image import Image, Instruction, build, ignore_patterns, ignored, read
 from tests.support.live import ROOT
-from tests.support.pod import Process, lacks, listeners, pod_of, started
+from tests.support.pod import Process, listeners, pod_of, started
 
 DOCKERFILE = ROOT / "Dockerfile"
 BUILDER, FINAL = read(DOCKERFILE.read_text())
@@ -203,7 +203,6 @@ def test_it_runs_as_its_user_on_files_that_nobody_can_write(image: Image) -> Non
     assert content(image.root) == before
 
 
-@lacks("await")
 def test_its_health_check_succeeds_while_it_lives_and_then_fails(image: Image) -> None:
     """The same command, carried out beside it as an engine does."""
     with container(image) as (sidecar, port):

@@ -25,7 +25,6 @@ from tests.support.pod import (
     Process,
     Table,
     documents,
-    lacks,
     listeners,
     pod_of,
     python_environment,
@@ -197,7 +196,6 @@ def test_before_1_29_the_application_waits_for_a_sidecar_that_is_first_in_the_li
         assert commands(pod) == wanted
 
 
-@lacks("await")
 @every_pod
 def test_every_command_is_understood(pod: Pod) -> None:
     """Its name and options exist."""
@@ -233,7 +231,6 @@ def test_orders_serves_and_the_job_completes(tmp_path: Path) -> None:
         assert "Traceback" not in orders.sidecar.log
 
 
-@lacks("shutdown")
 def test_before_1_29_the_job_ends_its_sidecar(tmp_path: Path) -> None:
     """Nobody else does, and the Job would never complete."""
     with Running(pod_of("before-1.29.yaml", "Deployment"), tmp_path) as orders:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -19,16 +19,6 @@ from sidecar.discovery.registries import FIRST_ANSWER_SECONDS
 from sidecar.discovery.static import REFRESH_SECONDS, RETRY_SECONDS, Resolve, StaticRegistry, Written, resolve
 from sidecar.model import Endpoint
 from tests.support.virtual import VirtualLoop
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
 
 
 class Names:

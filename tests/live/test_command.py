@@ -220,22 +220,8 @@ def test_what_it_leaves_behind_ends_with_it() -> None:
         "read line; exit 5"
     )
     read, write = os.pipe()
-    command = [
-        sys.executable,
-        "-m",
-        "sidecar",
-        "run",
-        "--inbound",
-        "none",
-        "--outbound",
-        "none",
-        "--admin",
-        "none",
-        "--probes",
-        "none",
-    ]
     with subprocess.Popen(
-        [*command, "--", "sh", "-c", script], cwd=ROOT, stdin=read, stderr=subprocess.PIPE, text=True
+        [*NOWHERE, "--", "sh", "-c", script], cwd=ROOT, stdin=read, stderr=subprocess.PIPE, text=True
     ) as process:
         os.close(read)
         said: dict[str, int] = {}
@@ -498,21 +484,7 @@ def test_an_application_may_close_its_output() -> None:
 def test_output_to_a_pipe_is_not_touched() -> None:
     """100 MB of any bytes go past us, for they never come to us."""
     script = "import os, sys; block = bytes(range(256)) * 4096; [os.write(1, block) for _ in range(100)]"
-    command = [
-        sys.executable,
-        "-m",
-        "sidecar",
-        "run",
-        "--inbound",
-        "none",
-        "--outbound",
-        "none",
-        "--admin",
-        "none",
-        "--probes",
-        "none",
-    ]
-    with subprocess.Popen([*command, "--", sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*NOWHERE, "--", sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         expected = bytes(range(256)) * 4096
         blocks = 0
@@ -534,6 +506,10 @@ def can_be_process_1() -> bool:
     return subprocess.run([*UNSHARE, "true"], capture_output=True).returncode == 0
 
 
+NOWHERE = [sys.executable, "-m", "sidecar", "run"] + [
+    word for name in ("inbound", "outbound", "admin", "probes") for word in (f"--{name}", "none")
+]
+"""A sidecar without a listener."""
 process_1 = pytest.mark.skipif(not can_be_process_1(), reason="this machine lets us make no PID namespace")
 
 

@@ -17,11 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-import pytest
 import yaml
 
-from sidecar.cli.main import main
 from sidecar.config.load import load
 from sidecar.config.schema import Config
 from tests.support.live import PATIENCE, ROOT, Client, Closed, free_port, until
@@ -100,12 +97,6 @@ def pod_of(file: str, kind: str) -> Pod:
     """The one of this kind in this file."""
     (found,) = (pod for pod in PODS if (pod.file, pod.owner["kind"]) == (file, kind))
     return found
-
-
-def lacks(name: str) -> pytest.MarkDecorator:
-    """Skips a test as long as there is no such command."""
-    missing = main.get_command(click.Context(main), name) is None
-    return pytest.mark.skipif(missing, reason=f"`sidecar {name}` is not there yet")
 
 
 def listeners(config: Config) -> tuple[dict[str, int], dict[str, str]]:
