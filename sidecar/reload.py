@@ -102,7 +102,7 @@ class Reloader:
             except Exception:
                 log.exception("a bug in reloading (%s); the configuration that ran before may run in part", cause)
                 self.problems = ("a bug in the sidecar; its log tells more",)
-            self._sidecar.reload_successful = not self.problems
+                self._sidecar.reload_successful = False
             for _, done in asked:
                 self._answer(done)
         self._task = None
@@ -119,20 +119,23 @@ class Reloader:
             if loaded.config == self.loaded.config:
                 log.info("%s: nothing has changed", cause)
                 self.loaded = loaded  # It may be written elsewhere now, with other lines above it.
+                self._sidecar.reload_successful = True
                 return ()
             self._refuse_fixed(loaded)
             await self._sidecar.reload(loaded.config)
+        except Draining:
+            return ("the sidecar is draining, and takes no new configuration",)
         except ConfigError as error:
             problems = error.problems
-        except Draining:
-            problems = ["the sidecar is draining, and takes no new configuration"]
         except OSError as error:
             problems = [f"cannot listen: {error.strerror or error}"]
         else:
+            self._sidecar.reload_successful = True
             self._log_by(loaded.config.log)
             self._tell(cause, await asyncio.to_thread(_changes, self.loaded, loaded))
             self.loaded = loaded
             return ()
+        self._sidecar.reload_successful = False
         log.error("%s: the configuration is not taken over, the one before runs on:", cause)
         for problem in problems:
             log.error("  " + problem)  # Without arguments, so that each is a message of its own.
