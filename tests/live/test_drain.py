@@ -216,10 +216,10 @@ def test_outbound_finishes_what_passes_through_as_well() -> None:
 
 
 def test_a_hangup_does_not_end_it() -> None:
-    """There is no reload yet; whoever asks for one is told so, and everything goes on."""
+    """It asks for a reload, and everything goes on."""
     with mesh(drain(), answering()) as sidecar, Client(sidecar.ports["outbound"]) as client:
         sidecar.signal(signal.SIGHUP)
-        until(lambda: "SIGHUP" in sidecar.log(), "the log tells that nothing was read again")
+        until(lambda: "SIGHUP" in sidecar.log(), "the log tells what was read again")
         assert client.get("orders").status == 200
 
 
