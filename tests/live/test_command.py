@@ -543,7 +543,7 @@ def test_as_process_1_it_heeds_signals() -> None:
 
 def test_what_the_application_was_told_cannot_change_while_it_runs() -> None:
     """It would call an address at which nobody is any more; all else is taken over."""
-    with Sidecar("", command=[sys.executable, "-c", "import time; time.sleep(60)"]) as sidecar:
+    with Sidecar("", command=sh("exec sleep 1000")) as sidecar:
         sidecar.move("outbound", f"127.0.0.1:{free_port()}")
         sidecar.signal(signal.SIGHUP)
         until(lambda: "listen.outbound: cannot change while the sidecar runs" in sidecar.log(), "it is refused")
