@@ -99,7 +99,7 @@ class Reloader:
             cause = ", ".join(dict.fromkeys(cause for cause, _ in asked))
             try:
                 self.problems = await self._reload(cause)
-            except Exception:
+            except Exception:  # Whoever asked must have an answer, and the next reload may put it right.
                 log.exception("a bug in reloading (%s); the configuration that ran before may run in part", cause)
                 self.problems = ("a bug in the sidecar; its log tells more",)
                 self._sidecar.reload_successful = False

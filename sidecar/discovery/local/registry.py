@@ -173,7 +173,7 @@ class LocalRegistry:
             self._wake.clear()
             try:
                 await self._turn()
-            except Exception:
+            except Exception:  # Whoever is known stays callable; the next turn may well succeed.
                 log.exception("a defect in the local registry; going on")
 
     async def _turn(self) -> None:
@@ -193,7 +193,7 @@ class LocalRegistry:
         subscription.last = instances
         try:
             subscription.told(instances)
-        except Exception:
+        except Exception:  # One follower's defect must not keep the news from the others.
             log.exception("a defect in what follows the instances of %s; going on", service)
 
     def _judge(self, turn: _Turn) -> None:

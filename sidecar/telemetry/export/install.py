@@ -102,9 +102,8 @@ class Handler(logging.Handler):
 def _message(record: logging.LogRecord) -> str:
     try:
         message = record.getMessage()
-    except (
-        Exception
-    ) as error:  # A wrong placeholder, or an argument that cannot be shown: no reason to fail its caller.
+    except Exception as error:
+        # A wrong placeholder, or an argument that cannot be shown: no reason to fail its caller.
         what = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
         message = f"{what} (cannot be shown with its arguments: {type(error).__name__})"
     return message if len(message) <= MESSAGE_CHARACTERS else message[:MESSAGE_CHARACTERS] + ELLIPSIS
