@@ -106,4 +106,4 @@ class Answers:
         assembly = self._of.assembly
         called = [*assembly.all_services(), *(("outbound", service) for service in assembly.passing())]
         for direction, service in called:
-            yield "upstream", direction, sum(e.pool.open for e in service.endpoints if e.pool is not None)
+            yield "upstream", direction, sum(e.pool.open for e in service.listed if e.pool is not None)

@@ -171,9 +171,9 @@ class Sidecar:
 
     def _publish(self, name: str, endpoints: Sequence[Endpoint]) -> None:
         service = self.assembly.services[name]
-        for gone in set(service.endpoints) - set(endpoints):
+        for gone in set(service.listed) - set(endpoints):
             self._pools.forget(gone)
-        service.endpoints = endpoints
+        service.list(endpoints)
 
     def _register(self) -> None:
         """Tells others where we are, once we know."""

@@ -177,9 +177,9 @@ class Assembly:
         terms = _Terms(policy, None)
         app = Endpoint(address.host, address.port)
         service = self._former._inbound if self._former is not None else None
-        if service is None or service.name != policy.name or service.endpoints[0].label != app.label:
+        if service is None or service.name != policy.name or service.listed[0].label != app.label:
             service = self._new_service(terms)
-            service.endpoints = (app,)
+            service.list((app,))
         self._terms[service] = terms
         self._inbound = service
         plan = self._listed(Direction.INBOUND, service, policy)
@@ -220,7 +220,7 @@ class Assembly:
         plan = self._passing.get(address)
         if plan is None:
             service = self._new_service(self._passing_terms())
-            service.endpoints = (Endpoint(*address),)
+            service.list((Endpoint(*address),))
             plan = self._pass_to(address, service)
             if len(self._passing) > PASSTHROUGH_HOSTS:
                 _, oldest = self._passing.popitem(last=False)
@@ -267,14 +267,14 @@ class Assembly:
             service.budget = Budget(budget) if budget is not None else None
         if policy.breaker != was.policy.breaker:
             service.breaker_settings = policy.breaker
-            for endpoint in service.endpoints:
+            for endpoint in service.listed:
                 if policy.breaker is None:
                     endpoint.breaker = None
                 elif isinstance(endpoint.breaker, Breaker):
                     endpoint.breaker.adopt(policy.breaker)
 
     def _retire(self, service: Service) -> None:
-        for endpoint in service.endpoints:
+        for endpoint in service.listed:
             self._forget(endpoint)
 
     # What others ask
@@ -282,7 +282,7 @@ class Assembly:
     @property
     def app(self) -> Endpoint | None:
         """The application, as an endpoint of its own service."""
-        return self._inbound.endpoints[0] if self._inbound is not None else None
+        return self._inbound.listed[0] if self._inbound is not None else None
 
     def all_stats(self) -> Iterator[Stats]:
         """Of every route, of what passes through, and of requests that found no plan."""

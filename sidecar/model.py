@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -44,6 +44,34 @@ class Connections(Protocol):
     def close(self) -> None: ...
 
 
+class Load(Protocol):
+    """What a balancer remembers of an endpoint that it measures: told how each attempt went."""
+
+    def responded(self, now: float, seconds: float, status: int) -> None:
+        """A response's head that is no failure came ``seconds`` after the attempt began to wait for it."""
+        ...
+
+    def failed(self, now: float, seconds: float) -> None:
+        """The attempt was the endpoint's failure: no response, or one that says so."""
+        ...
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What speaks against an endpoint, who says so and in which words; empty where nothing does.
+
+    ``resilience.standing`` has the rules of what follows from it.
+    """
+
+    registry: str = ""
+    check: str = ""
+    """An active check of ours."""
+    refused: str = ""
+    """A connection that was refused, until one succeeds."""
+
+
+WELL: Final = Standing()
+
+
 class Dial(msgspec.Struct, frozen=True):
     """How connections to an endpoint are made: seconds until one is given up, and how many there may be."""
 
@@ -54,16 +82,24 @@ class Dial(msgspec.Struct, frozen=True):
 class Endpoint:
     """One address of a service. Its live parts are made at first use and survive reloads."""
 
-    __slots__ = ("breaker", "host", "in_flight", "label", "not_before", "pool", "port", "weight", "zone")
+    __slots__ = (
+        "breaker", "host", "in_flight", "label", "load", "not_before", "pool", "port", "service", "standing", "weight",
+        "zone",
+    )  # fmt: skip
 
-    def __init__(self, host: str, port: int, weight: int = 1, zone: str = "") -> None:
+    def __init__(self, host: str, port: int, weight: int = 1, zone: str = "", service: str = "") -> None:
         self.host = host
         self.port = port
         self.weight = weight
         self.zone = zone
+        self.service = service
+        """Name of the service that it is one of; empty where a service is this one address and nothing else."""
         self.label = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.breaker: Breaker | None = None
         self.pool: Connections | None = None
+        self.load: Load | None = None
+        """Made by balancers that measure; others leave it alone."""
+        self.standing = WELL
         self.in_flight = 0
         self.not_before = 0.0
         """Until when its own ``Retry-After`` asks to be left alone (monotonic seconds)."""

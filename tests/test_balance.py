@@ -52,7 +52,7 @@ def service(*weights: int) -> list[Endpoint]:
 
 def picks(balancer: Balancer, endpoints: Sequence[Endpoint], count: int, now: float = 0.0) -> str:
     """The hosts of ``count`` picks, one letter each."""
-    chosen = (balancer.pick(endpoints, now, ()) for _ in range(count))
+    chosen = (balancer.pick(endpoints, now, (), None) for _ in range(count))
     return "".join("-" if endpoint is None else endpoint.host for endpoint in chosen)
 
 
@@ -63,7 +63,7 @@ def picks(balancer: Balancer, endpoints: Sequence[Endpoint], count: int, now: fl
 def test_no_endpoints_no_pick(make: Make) -> None:
     """An empty service has nothing to offer, and gets its first endpoint later without trouble."""
     balancer = make(Random(1))
-    assert balancer.pick([], 0.0, ()) is None
+    assert balancer.pick([], 0.0, (), None) is None
     assert picks(balancer, service(1), 2) == "aa"
 
 
@@ -131,7 +131,7 @@ def test_an_endpoint_not_yet_tried_is_preferred(make: Make) -> None:
     for _ in range(20):
         tried: set[Endpoint] = set()
         for _ in endpoints:
-            choice = balancer.pick(endpoints, 0.0, tried)
+            choice = balancer.pick(endpoints, 0.0, tried, None)
             assert choice is not None
             tried.add(choice)
         assert len(tried) == 5
@@ -143,7 +143,7 @@ def test_when_all_were_tried_one_of_them_is_tried_again(make: Make) -> None:
     endpoints = service(1, 1, 1)
     endpoints[2].breaker = FakeBreaker(state=2)
     balancer = make(Random(1))
-    again = [balancer.pick(endpoints, 0.0, set(endpoints)) for _ in range(50)]
+    again = [balancer.pick(endpoints, 0.0, set(endpoints), None) for _ in range(50)]
     assert {endpoint.host for endpoint in again if endpoint} == {"a", "b"}
     assert None not in again
 
@@ -155,7 +155,7 @@ def test_an_endpoint_that_asked_to_be_left_alone_is_left_alone_until_then(make: 
     endpoints[0].not_before = 10.0
     balancer = make(Random(1))
     assert set(picks(balancer, endpoints, 20, now=9.9)) == {"b"}
-    assert balancer.pick(endpoints, 9.9, {endpoints[1]}) is endpoints[1]
+    assert balancer.pick(endpoints, 9.9, {endpoints[1]}, None) is endpoints[1]
     assert set(picks(balancer, endpoints, 20, now=10.0)) == {"a", "b"}
 
 
@@ -228,7 +228,7 @@ def test_the_pick_is_always_the_best_that_there_is(make: Make, data: Any) -> Non
     best = min(map(rank, endpoints), default=float("inf"))
     balancer = make(Random(data.draw(st.integers(0, 99))))
     for _ in range(3):
-        choice = balancer.pick(endpoints, 1.0, tried)
+        choice = balancer.pick(endpoints, 1.0, tried, None)
         assert (float("inf") if choice is None else rank(choice)) == best
 
 
@@ -256,10 +256,10 @@ class Counting(list[Endpoint]):
 def test_a_pick_among_a_thousand_looks_at_two(make: Make) -> None:
     """With nothing open and nothing tried, the price of a pick does not grow with the service."""
     balancer, endpoints = make(Random(1)), Counting(service(*[1] * 1000))
-    balancer.pick(endpoints, 0.0, ())
+    balancer.pick(endpoints, 0.0, (), None)
     endpoints.looks = 0
     for _ in range(1000):
-        balancer.pick(endpoints, 0.0, ())
+        balancer.pick(endpoints, 0.0, (), None)
     assert endpoints.looks <= 2000
 
 
@@ -343,7 +343,7 @@ def test_least_request_keeps_what_is_in_flight_in_proportion_to_weight() -> None
     endpoints = service(3, 1)
     balancer = LeastRequest(Random(1))
     for _ in range(40):
-        choice = balancer.pick(endpoints, 0.0, ())
+        choice = balancer.pick(endpoints, 0.0, (), None)
         assert choice is not None
         choice.in_flight += 1
     assert [endpoint.in_flight for endpoint in endpoints] == [30, 10]
@@ -354,7 +354,7 @@ def test_two_choices_level_out_what_one_does_not() -> None:
     endpoints = service(*[1] * 100)
     balancer = LeastRequest(Random(1))
     for _ in range(1000):
-        choice = balancer.pick(endpoints, 0.0, ())
+        choice = balancer.pick(endpoints, 0.0, (), None)
         assert choice is not None
         choice.in_flight += 1
     assert max(endpoint.in_flight for endpoint in endpoints) <= 13

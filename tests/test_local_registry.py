@@ -84,7 +84,7 @@ def test_a_change_of_the_registration_is_told_and_keeps_the_endpoint(machine: Ma
     node.watch("orders")
     orders = machine.start("orders", 8002)
     wait(machine)
-    endpoints = EndpointSet()
+    endpoints = EndpointSet("orders")
     first = endpoints.update(node.told["orders"][-1])
     orders.registry.register(Instance(service="orders", host="127.0.0.1", port=8002, weight=7, zone="b"))
     wait(machine)

@@ -320,7 +320,7 @@ def test_what_is_learned_ahead_takes_nothing_from_a_service_that_has_its_endpoin
     loop: VirtualLoop,
 ) -> None:
     """A reload that gives a service of the registry host names may yet be refused."""
-    endpoints = EndpointSet()
+    endpoints = EndpointSet("payments")
     endpoints.update([Written("10.0.0.1", 80)])
     sets: list[Sequence[Endpoint]] = []
     registry = StaticRegistry((), sets.append, Names(shop=["10.0.0.2"]), endpoints)

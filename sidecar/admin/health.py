@@ -170,7 +170,7 @@ def _service(direction: str, service: Service) -> dict[str, object]:
         "name": service.name,
         "direction": direction,
         "inFlight": service.limits.in_flight,
-        "endpoints": [_endpoint(endpoint, service) for endpoint in service.endpoints],
+        "endpoints": [_endpoint(endpoint, service) for endpoint in service.listed],
     }
 
 

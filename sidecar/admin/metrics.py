@@ -200,7 +200,7 @@ def _breakers(same: Iterable[Service]) -> dict[str, list[Breaker]]:
     """The breakers that there are, by the endpoint's label; one that no call has needed yet is not made."""
     breakers: dict[str, list[Breaker]] = {}
     for service in same:
-        for endpoint in service.endpoints:
+        for endpoint in service.listed:
             if isinstance(endpoint.breaker, Breaker):
                 breakers.setdefault(endpoint.label, []).append(endpoint.breaker)
             elif service.breaker_settings is not None:
@@ -242,7 +242,7 @@ def _endpoints(called: Mapping[str, Iterable[Service]]) -> Iterator[Metric]:
         labels=("service", "state"),
     )
     for name, same in called.items():
-        weighted = [endpoint for service in same for endpoint in service.endpoints if endpoint.weight > 0]
+        weighted = [endpoint for service in same for endpoint in service.listed if endpoint.weight > 0]
         barred = sum(endpoint.breaker is not None and endpoint.breaker.state != CLOSED for endpoint in weighted)
         family.add_metric((name, "available"), len(weighted) - barred)
         family.add_metric((name, "barred"), barred)

@@ -77,7 +77,7 @@ def services(snapshots: Snapshots, clock: Clock) -> Collection[tuple[str, Servic
         return documents.ServiceAttributes(
             name=service.name,
             direction=direction,
-            endpoints=len(service.endpoints),
+            endpoints=len(service.listed),
             available=_available(service),
             in_flight=service.limits.in_flight,
             pending=service.limits.pending,
@@ -230,8 +230,8 @@ def called(snapshots: Snapshots) -> Iterator[tuple[str, Service]]:
 def _places(services: Iterable[tuple[str, Service]]) -> tuple[int, Iterator[Place]]:
     # The services now, since a reload may replace them between two steps; their endpoints, which are many, in time.
     all_ = list(services)
-    places = ((direction, service, endpoint) for direction, service in all_ for endpoint in service.endpoints)
-    return sum(len(service.endpoints) for _, service in all_), places
+    places = ((direction, service, endpoint) for direction, service in all_ for endpoint in service.listed)
+    return sum(len(service.listed) for _, service in all_), places
 
 
 def _place_id(row: Place) -> str:
@@ -261,7 +261,7 @@ ENDPOINT_FIELDS: Final[dict[str, Key[Place]]] = {
 def _available(service: Service) -> int:
     return sum(
         endpoint.weight > 0 and (endpoint.breaker is None or endpoint.breaker.state == CLOSED)
-        for endpoint in service.endpoints
+        for endpoint in service.listed
     )
 
 

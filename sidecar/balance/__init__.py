@@ -22,8 +22,13 @@ from sidecar.model import Endpoint
 class Balancer(Protocol):
     """An algorithm with what it remembers, one for each service."""
 
-    def pick(self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint]) -> Endpoint | None:
-        """The endpoint for the next attempt at ``now``, None if no endpoint may be picked at all."""
+    def pick(
+        self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint], key: int | None
+    ) -> Endpoint | None:
+        """The endpoint for the next attempt at ``now``, None if no endpoint may be picked at all.
+
+        Requests with the same ``key`` belong to the same endpoint, where an algorithm cares for that (64 bits, evenly
+        spread)."""
 
 
 def open_to(endpoint: Endpoint, now: float) -> bool:

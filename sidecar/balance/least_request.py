@@ -23,7 +23,9 @@ class LeastRequest:
     def __init__(self, random: Random) -> None:
         self._random = random
 
-    def pick(self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint]) -> Endpoint | None:
+    def pick(
+        self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint], key: int | None
+    ) -> Endpoint | None:
         """See ``Balancer``."""
         if not endpoints:
             return None

@@ -24,7 +24,9 @@ class RandomChoice:
         self._known: Sequence[Endpoint] = ()
         self._sums: list[int] = []
 
-    def pick(self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint]) -> Endpoint | None:
+    def pick(
+        self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint], key: int | None
+    ) -> Endpoint | None:
         """See ``Balancer``."""
         if endpoints is not self._known:
             self._known = endpoints

@@ -27,7 +27,9 @@ class RoundRobin:
         self._last = -1
         self._gained: dict[Endpoint, int] = {}
 
-    def pick(self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint]) -> Endpoint | None:
+    def pick(
+        self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint], key: int | None
+    ) -> Endpoint | None:
         """See ``Balancer``."""
         if endpoints is not self._known:
             self._meet(endpoints)

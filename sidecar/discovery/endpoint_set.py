@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from sidecar.model import Endpoint
+from sidecar.resilience.standing import judge
 
 
 class Listed(Protocol):
@@ -19,16 +20,19 @@ class Listed(Protocol):
     def weight(self) -> int: ...
     @property
     def zone(self) -> str: ...
+    @property
+    def trouble(self) -> str: ...
 
 
 class EndpointSet:
     """An address that stays is the same endpoint, with its breaker and connections, whatever else changes about it."""
 
-    __slots__ = ("_endpoints", "_listed")
+    __slots__ = ("_endpoints", "_listed", "_service")
 
-    def __init__(self) -> None:
+    def __init__(self, service: str) -> None:
+        self._service = service
         self._endpoints: dict[tuple[str, int], Endpoint] = {}
-        self._listed: list[tuple[str, int, int, str]] = []
+        self._listed: list[tuple[str, int, int, str, str]] = []
 
     def update(self, listed: Iterable[Listed]) -> tuple[Endpoint, ...] | None:
         """The endpoints for what is ``listed`` now, in that order, or ``None`` if nothing about them is new. Where an
@@ -36,7 +40,7 @@ class EndpointSet:
         wanted: dict[tuple[str, int], Listed] = {}
         for one in listed:
             wanted.setdefault((one.host, one.port), one)
-        current = [(*address, one.weight, one.zone) for address, one in wanted.items()]
+        current = [(*address, one.weight, one.zone, one.trouble) for address, one in wanted.items()]
         if current == self._listed:
             return None
         self._listed = current
@@ -46,7 +50,9 @@ class EndpointSet:
     def _endpoint(self, address: tuple[str, int], one: Listed) -> Endpoint:
         endpoint = self._endpoints.get(address)
         if endpoint is None:
-            return Endpoint(*address, one.weight, one.zone)
+            endpoint = Endpoint(*address, one.weight, one.zone, self._service)
         endpoint.weight = one.weight
         endpoint.zone = one.zone
+        if one.trouble != endpoint.standing.registry:
+            judge(endpoint, registry=one.trouble)
         return endpoint

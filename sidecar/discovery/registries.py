@@ -112,7 +112,7 @@ class Registries:
         return registry
 
     def _set_of(self, name: str) -> EndpointSet:
-        return self._endpoints.setdefault(name, EndpointSet())
+        return self._endpoints.setdefault(name, EndpointSet(name))
 
     async def learn(self, written: Mapping[str, Sequence[Written]]) -> None:
         """Resolves the host names that are new in ``written``: no service must be without endpoints when it begins."""

@@ -33,6 +33,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     meta: Mapping[Label, Label] = {}
     version: Label = ""
     id: Label = ""
+    trouble: Label = ""
+    """Why it should not be called now, in words; empty if it is well."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,10 @@ call to the source. The first time is the answer to ``subscribe``, and may be em
 class Source(Protocol):
     """A registry. All calls are made on the loop and none of them raises because the registry is in trouble."""
 
+    certain: bool
+    """Whether an instance that it does not list any more is gone for certain. If not, many that vanish at once are kept
+    for a while, since a registry that has lost its memory looks the same (``discovery.doubt``)."""
+
     def subscribe(self, service: str, told: Told) -> None:
         """``told`` gets the instances of ``service`` from now on; whoever was told before is no more."""
         ...
@@ -65,7 +71,8 @@ class Source(Protocol):
         ...
 
     def register(self, instance: Instance) -> None:
-        """Others shall find ``instance``, in place of what was registered before; kept up until ``deregister``.
+        """Others shall find ``instance``, in place of what was registered before; kept up until ``deregister``. Where
+        only its ``trouble`` is another, its health has changed and nothing else.
 
         Raises ``ValueError`` if it is nothing that a registry could hold."""
         ...

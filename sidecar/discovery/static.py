@@ -36,6 +36,8 @@ class Written:
     port: int
     weight: int = 1
     zone: str = ""
+    trouble: str = ""
+    """The configuration knows of none."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -76,7 +78,7 @@ class StaticRegistry:
         self._publish = publish
         self._resolve = resolve
         self._known: dict[str, list[str]] = {}
-        self._endpoints = endpoints or EndpointSet()
+        self._endpoints = endpoints or EndpointSet("")
         self.asked = asyncio.Event()
         """Set when every name has been asked for once, whatever came of it."""
         self._written = written

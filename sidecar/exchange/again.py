@@ -69,7 +69,8 @@ def _affordable(exchange: Exchange, unprocessed: bool, cause: str, now: float) -
     if endpoint not in exchange.tried:
         exchange.tried += (endpoint,)
     service = plan.service
-    other = service.balancer.pick(service.endpoints, now, exchange.tried)
+    key = None if service.key is None else service.key(exchange.head, exchange.downstream.peer)
+    other = service.balancer.pick(service.endpoints, now, exchange.tried, key)
     if other is None:
         return None
     at = max(now + retry.delay(exchange.retries), other.not_before)

@@ -36,6 +36,8 @@ def report(exchange: Exchange, outcome: Outcome, now: float) -> None:
     A response whose body broke off is the exception: the head was a success, and the rest is a failure.
     """
     endpoint = exchange.endpoint
+    if endpoint.load is not None and outcome is Outcome.FAILURE:
+        endpoint.load.failed(now, now - exchange.began)
     breaker = endpoint.breaker
     if breaker is None:
         return

@@ -124,7 +124,8 @@ class Exchange:
     def begin_attempt(self, now: float) -> None:
         plan = self.plan
         service = plan.service
-        endpoint = service.balancer.pick(service.endpoints, now, self.tried)
+        key = None if service.key is None else service.key(self.head, self.downstream.peer)
+        endpoint = service.balancer.pick(service.endpoints, now, self.tried, key)
         if endpoint is None:
             again.answer_held(self, now)
             return
@@ -155,20 +156,7 @@ class Exchange:
         if upstream is not None:
             self._send(upstream, now)
         else:
-            self._wait(now)
-
-    def _wait(self, now: float) -> None:
-        """No connection is ready: this exchange stands in its pool's line."""
-        service = self.plan.service
-        self.upstream = None
-        limits = service.limits
-        limits.pending += 1
-        if limits.pending > limits.settings.max_pending:
-            self.give_up(Outcome.IGNORED, now)
-            detail = f"{limits.settings.max_pending} requests wait for a connection to {service.name} already"
-            self.fail(Failure.OVERLOADED, detail)
-        else:
-            self.timer.set(waiting.due(self, now))
+            waiting.in_line(self, now)
 
     def connected(self, upstream: Upstream) -> None:
         self.plan.service.limits.pending -= 1
@@ -270,9 +258,12 @@ class Exchange:
                     self.upstream.pause_reading()
                 return
         else:
-            breaker = self.endpoint.breaker
+            endpoint = self.endpoint
+            breaker = endpoint.breaker
             if breaker is not None:
                 breaker.success(now, self.ticket)
+            if endpoint.load is not None:
+                endpoint.load.responded(now, now - self.began, head.status)
         self.respond(head, body, end, now)
 
     def upstream_failed(self, failure: Failure, detail: str) -> None:
@@ -289,7 +280,7 @@ class Exchange:
             self.resent = True
             self.state = CONNECTING
             self.scope.pool.check_out(self.endpoint, self, Freshness.NEW, self.plan.service.dial)
-            self._wait(now)
+            waiting.in_line(self, now)
         else:
             self.attempt_failed(failure, detail, now)
 

@@ -12,6 +12,7 @@ from sidecar.exchange.states import FINISHED
 from sidecar.http.h1.request import RequestHead
 from sidecar.http.reply import Reply
 from sidecar.resilience.breaker import OPEN
+from sidecar.resilience.standing import why
 from sidecar.routing.plan import Service
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 RETRY_AFTER: Final = {Failure.OVERLOADED: 1.0}
 """After how many seconds it makes sense to ask again, where nothing better is known."""
+
+NAMED: Final = 5
+"""Endpoints that a detail tells of one by one."""
 
 
 def rfc3339(wall: float) -> str:
@@ -55,18 +59,16 @@ def error_reply(
 
 def nobody(service: Service, now: float) -> tuple[Failure, str, float | None]:
     """Why no endpoint of ``service`` may be asked: reason, detail, and seconds after which asking again makes sense."""
-    endpoints = service.endpoints
-    if not endpoints:
+    listed = service.listed
+    if not listed:
         return Failure.NO_ENDPOINTS, f"{service.name} has no endpoints", None
-    barred = [e for e in endpoints if e.weight > 0 and e.breaker is not None and not e.breaker.admits(now)]
+    barred = [e for e in service.endpoints if e.weight > 0 and e.breaker is not None and not e.breaker.admits(now)]
     if not barred:
-        return (
-            Failure.NO_HEALTHY_ENDPOINT,
-            f"none of the {len(endpoints)} endpoints of {service.name} takes requests",
-            None,
-        )
+        told = "; ".join(f"{one.label}: {why(one)}" for one in listed[:NAMED] if why(one))
+        detail = f"none of the {len(listed)} endpoints of {service.name} takes requests{f' ({told})' if told else ''}"
+        return Failure.NO_HEALTHY_ENDPOINT, detail, None
     wait = min(e.breaker.retry_after(now) if e.breaker is not None and e.breaker.state == OPEN else 1.0 for e in barred)
-    names = ", ".join(endpoint.label for endpoint in barred[:5]) + (" and more" if len(barred) > 5 else "")
+    names = ", ".join(endpoint.label for endpoint in barred[:NAMED]) + (" and more" if len(barred) > NAMED else "")
     detail = f"the breaker of {names} is open after repeated failures; it lets a probe through in {wait:.1f} s"
     return Failure.BREAKER_OPEN, detail, wait
 

@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from sidecar.exchange.machine import Exchange
 
 
+def in_line(exchange: Exchange, now: float) -> None:
+    """No connection is ready: the exchange stands in its pool's line."""
+    exchange.upstream = None
+    service = exchange.plan.service
+    limits = service.limits
+    limits.pending += 1
+    if limits.pending > limits.settings.max_pending:
+        exchange.give_up(Outcome.IGNORED, now)
+        detail = f"{limits.settings.max_pending} requests wait for a connection to {service.name} already"
+        exchange.fail(Failure.OVERLOADED, detail)
+    else:
+        exchange.timer.set(due(exchange, now))
+
+
 def due(exchange: Exchange, now: float) -> float:
     """When to look again at an attempt that has no response yet, if nothing happens until then."""
     plan = exchange.plan

@@ -8,7 +8,7 @@ retry budget) hangs on the ``Service``, which a reload keeps.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -17,8 +17,10 @@ from sidecar.balance import Balancer
 from sidecar.errors import Failure
 from sidecar.filters import Filter
 from sidecar.http.h1.fields import HOP_BY_HOP
+from sidecar.http.h1.request import RequestHead
 from sidecar.model import Dial, Endpoint
 from sidecar.resilience import breaker as breakers
+from sidecar.resilience import standing
 from sidecar.resilience.budget import Budget
 from sidecar.resilience.deadline import remaining_ms
 from sidecar.resilience.limits import Limits
@@ -49,10 +51,17 @@ DROPPED = {
 }
 
 
+Key = Callable[[RequestHead, str], int | None]
+"""From a request's head and its peer's address, 64 bits that are the same for requests that belong together."""
+
+
 class Service:
     """A logical name with its endpoints, and the live parts that all its routes share."""
 
-    __slots__ = ("balancer", "breaker_settings", "budget", "dial", "endpoints", "limits", "name")
+    __slots__ = (
+        "balancer", "breaker_settings", "budget", "dial", "endpoints", "key", "limits", "listed", "name", "panic_threshold",
+        "panicking",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -63,18 +72,35 @@ class Service:
         budget: Budget | None,
         breaker_settings: breakers.Settings | None,
         dial: Dial,
+        key: Key | None = None,
+        panic_threshold: float = 0.5,
     ) -> None:
         self.name = name
-        self.endpoints = endpoints
-        """Replaced as a whole, never changed: balancers know a set by its identity."""
         self.balancer = balancer
         self.limits = limits
         self.budget = budget
         self.breaker_settings = breaker_settings
         self.dial = dial
+        self.key = key
+        """What of a request says which endpoint it belongs to, if its balancer asks for that."""
+        self.panic_threshold = panic_threshold
+        self.endpoints: Sequence[Endpoint] = ()
+        """Those that may be picked. Replaced as a whole, never changed: balancers know a set by its identity."""
+        self.list(endpoints)
+
+    def list(self, endpoints: Sequence[Endpoint]) -> None:
+        """These are all endpoints from here on."""
+        self.listed = endpoints
+        self.review()
+
+    def review(self) -> None:
+        """Goes by the standing that each endpoint has now."""
+        usable, self.panicking = standing.usable(self.listed, self.panic_threshold)
+        if usable != self.endpoints:
+            self.endpoints = usable
 
     def __repr__(self) -> str:
-        return f"<Service {self.name}: {len(self.endpoints)} endpoints, {self.limits.in_flight} in flight>"
+        return f"<Service {self.name}: {len(self.listed)} endpoints, {self.limits.in_flight} in flight>"
 
 
 @dataclass(frozen=True, slots=True)

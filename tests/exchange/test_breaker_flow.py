@@ -147,7 +147,7 @@ def test_one_exchange_counts_at_most_one_failure_of_an_endpoint() -> None:
 def test_no_endpoints_and_no_healthy_endpoint_are_other_words() -> None:
     """A breaker is named only where one bars the way."""
     world = mesh()
-    world.sidecar.assembly.services["orders"].endpoints = ()
+    world.sidecar.assembly.services["orders"].list(())
     client = world.client()
     client.send(request())
     assert heard(client).reason == "no_endpoints"

@@ -12,7 +12,7 @@ PATIENT = "breaker = false\n"
 
 def lose_endpoints(world: World) -> tuple[Endpoint, ...]:
     endpoints = tuple(world.endpoints)
-    world.sidecar.assembly.services["orders"].endpoints = ()
+    world.sidecar.assembly.services["orders"].list(())
     return endpoints
 
 
@@ -126,8 +126,8 @@ def test_an_endpoint_that_asked_to_be_left_alone_is_not_asked_early_because_othe
     server = world.accept()
     server.take()
     server.send(response(503, Retry_After="3"))
-    world.sidecar.assembly.services["orders"].endpoints = tuple(
-        e for e in world.endpoints if e.label.startswith(server.address[0])
+    world.sidecar.assembly.services["orders"].list(
+        tuple(e for e in world.endpoints if e.label.startswith(server.address[0]))
     )
     world.pass_time(2.9)
     assert (server.take(), world.dialing) == (b"", [])
@@ -143,8 +143,8 @@ def test_nor_is_it_waited_for_beyond_the_deadline() -> None:
     client.send(request(X_Request_Timeout_Ms="2000"))
     server = world.accept()
     server.send(response(503, b"not now", Retry_After="3"))
-    world.sidecar.assembly.services["orders"].endpoints = tuple(
-        e for e in world.endpoints if e.label.startswith(server.address[0])
+    world.sidecar.assembly.services["orders"].list(
+        tuple(e for e in world.endpoints if e.label.startswith(server.address[0]))
     )
     world.pass_time(0.2)
     assert heard(client).body == b"not now"

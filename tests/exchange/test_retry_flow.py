@@ -241,7 +241,7 @@ def test_the_last_answer_comes_unchanged_when_its_endpoint_is_gone_after_the_bac
     server = world.accept()
     server.send(response(503, b"0123456789", X_App="yes")[:-4])
     assert (client.take(), server.paused) == (b"", True)
-    world.sidecar.assembly.services["orders"].endpoints = ()
+    world.sidecar.assembly.services["orders"].list(())
     world.pass_time(0.2)
     assert not server.paused
     server.send(b"6789")
@@ -258,7 +258,7 @@ def test_a_held_answer_whose_connection_dies_becomes_that_failure() -> None:
     server = world.accept()
     server.send(response(503, b"0123456789")[:-4])
     server.reset()
-    world.sidecar.assembly.services["orders"].endpoints = ()
+    world.sidecar.assembly.services["orders"].list(())
     world.pass_time(0.2)
     assert heard(client).reason == "upstream_reset"
     at_rest(world)

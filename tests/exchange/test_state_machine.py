@@ -140,7 +140,7 @@ class Walk:
 
     def change(self, number: int) -> None:
         service = self.world.sidecar.assembly.services["orders"]
-        service.endpoints = () if number % 4 == 0 else self.all_endpoints[: 1 + number % 2]
+        service.list(() if number % 4 == 0 else self.all_endpoints[: 1 + number % 2])
 
     def finish(self) -> None:
         """Nobody does anything any more, save that dials end and time passes."""

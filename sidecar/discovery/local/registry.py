@@ -55,6 +55,8 @@ class _Subscription:
 class LocalRegistry:
     """A source (``discovery.source``) over a directory: ``path``, or the one of this user on this machine."""
 
+    certain = True
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
