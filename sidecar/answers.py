@@ -14,11 +14,13 @@ from sidecar.admin.health import Probes
 from sidecar.admin.metrics import Sources
 from sidecar.clock import Clock
 from sidecar.config.schema import Config
+from sidecar.discovery.source import stale_seconds
 from sidecar.exchange.local import Answer, Handler
 from sidecar.http.h1.request import RequestHead
 from sidecar.telemetry.export.writer import Writer
 
 if TYPE_CHECKING:
+    from sidecar.admin.documents import RegistryAttributes
     from sidecar.app import Sidecar
 
 
@@ -46,6 +48,7 @@ class Answers:
                 reload_successful=lambda: of.reload_successful,
                 memory=of.guards.memory,
                 lag=lambda: of.guards.lag,
+                registry=self._staleness,
                 passing=lambda: of.assembly.passing(),
                 log_lines_dropped=writer.dropped if writer is not None else tuple,
             ),
@@ -75,7 +78,7 @@ class Answers:
             matches=lambda: {route.name: route.match for route in of.config.routes},
             entries=lambda told: of.entries(told),
         )
-        about = About(sidecar.__version__, self._name, lambda: of.draining, self._fingerprint)
+        about = About(sidecar.__version__, self._name, lambda: of.draining, self._fingerprint, self._registry)
         return Api(
             about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
         ).handle
@@ -91,6 +94,24 @@ class Answers:
         if self._fingerprinted is None or self._fingerprinted[0] is not config:
             self._fingerprinted = config, fingerprint(config)
         return self._fingerprinted[1]
+
+    def _staleness(self) -> tuple[float, bool] | None:
+        state = self._of.registries.state()
+        return (stale_seconds(state, self._clock.now()), state.registered) if state is not None else None
+
+    def _registry(self) -> RegistryAttributes | None:
+        from sidecar.admin.documents import RegistryAttributes
+
+        state = self._of.registries.state()
+        if state is None:
+            return None
+        return RegistryAttributes(
+            kind=self._of.config.registry.kind,
+            seen=state.seen,
+            registered=state.registered,
+            stale_seconds=round(stale_seconds(state, self._clock.now()), 3),
+            trouble=state.trouble,
+        )
 
     def _admin_host(self) -> str | None:
         bound = self._of.bound().get("admin")

@@ -21,6 +21,7 @@ from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config, ServiceConfig
 from sidecar.config.schema import Service as OwnService
 from sidecar.config.units import Address
+from sidecar.discovery.idle import Idle
 from sidecar.discovery.registries import Registries
 from sidecar.discovery.source import Instance, Source
 from sidecar.discovery.static import Written
@@ -35,6 +36,7 @@ from sidecar.proxy.downstream import DownstreamConnection
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.loop_timer import LoopTimer
 from sidecar.proxy.pool import Dialer, Pools
+from sidecar.routing.plan import Service
 from sidecar.telemetry.export.install import open_access_log
 from sidecar.telemetry.export.writer import Writer
 from sidecar.telemetry.stats import Stats
@@ -86,8 +88,17 @@ class Sidecar:
         self.wheel = Wheel()
         self._timer = LoopTimer(self.wheel, clock, loop)
         self._sockets = SocketDialer(loop)
-        self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets)
-        self.registries = Registries(loop, clock, source, self._publish, lambda name: self.assembly.discover(name))
+        self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets, self._review)
+        self.registries = Registries(
+            loop,
+            clock,
+            self.wheel,
+            source,
+            config.registry.grace,
+            self._publish,
+            lambda name: self.assembly.discover(name),
+        )
+        self._idle = Idle(self.wheel, clock, lambda: self.assembly.calls(), self._forget)
         self._changing = asyncio.Lock()
         """Held by the start and by each reload: SIGHUP may come while listeners are still being bound."""
         self._leaving: dict[Listener, asyncio.Task[None]] = {}
@@ -173,7 +184,19 @@ class Sidecar:
         service = self.assembly.services[name]
         for gone in set(service.listed) - set(endpoints):
             self._pools.forget(gone)
-        service.list(endpoints)
+        if service.list(endpoints):
+            _tell_panic(service)
+
+    def _forget(self, name: str) -> None:
+        """Nobody has called a service for long that no configuration names."""
+        self.registries.forget(name)
+        self.assembly.forget(name)
+
+    def _review(self, name: str) -> None:
+        """The standing of an endpoint of service ``name`` has changed."""
+        service = self.assembly.services.get(name)
+        if service is not None and service.review():
+            _tell_panic(service)
 
     def _register(self) -> None:
         """Tells others where we are, once we know."""
@@ -210,6 +233,7 @@ class Sidecar:
             self._know_own_addresses()
             self.guards.start(self.config.overload)
             self._register()
+            self._idle.start()
             await self.registries.start()
 
     async def _open(self, name: str, address: Address) -> None:
@@ -277,6 +301,7 @@ class Sidecar:
 
     async def close(self) -> None:
         self.guards.stop()
+        self._idle.stop()
         for task in self._leaving.values():
             task.cancel()
         await _close((*self.listeners.values(), *self._leaving))
@@ -289,6 +314,13 @@ class Sidecar:
 async def _close(listeners: Iterable[Listener]) -> None:
     for listener in listeners:
         await listener.close()
+
+
+def _tell_panic(service: Service) -> None:
+    if service.panicking:
+        log.warning("%s: most endpoints are held ill at the same time, so all are used (panic)", service.name)
+    else:
+        log.warning("%s: enough endpoints are well again; panic is over", service.name)
 
 
 def _written(policy: ServiceConfig) -> list[Written]:

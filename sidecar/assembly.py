@@ -118,6 +118,7 @@ class Assembly:
             Budget(budget) if budget is not None else None,
             policy.breaker,
             _dial(policy),
+            panic_threshold=policy.panic_threshold,
         )
 
     def _budget(self, policy: ServiceConfig) -> budgets.Settings | None:
@@ -202,6 +203,24 @@ class Assembly:
             service = self.services[name] = self._service(policy)
             table.add(name, self._listed(Direction.OUTBOUND, service, policy))
 
+    def forget(self, name: str) -> None:
+        """Nobody calls that service any more, which only the registry knows."""
+        if name in self.discovered:
+            self.discovered.discard(name)
+            service = self.services.pop(name)
+            self.tables["outbound"].remove(name)
+            self.plans = [plan for plan in self.plans if plan.service is not service]
+            del self._terms[service]
+            self._retire(service)
+
+    def calls(self) -> dict[str, int | None]:
+        """Of each service that only the registry knows, how many requests have ended; ``None`` while some run."""
+        counts: dict[str, int | None] = {}
+        for name in self.discovered:
+            requests = self._stats_of(Direction.OUTBOUND.value, name, "").requests
+            counts[name] = None if self.services[name].limits.in_flight else sum(requests.values())
+        return counts
+
     def _route(self, route: RouteConfig) -> Route:
         asked = route.match
         match = Match(asked.path, asked.path_prefix, asked.methods, asked.headers)
@@ -245,8 +264,11 @@ class Assembly:
         former, self._former = self._former, None
         if former is None:
             return
+        # What has been discovered and forgotten while this assembly was made.
         for name in former.discovered - self.services.keys():
-            self.discover(name)  # While this assembly was made.
+            self.discover(name)
+        for name in self.discovered - former.discovered:
+            self.forget(name)
         if self.config.outbound.passthrough != "none":
             for address, plan in former._passing.items():
                 self._pass_to(address, plan.service)
@@ -261,6 +283,8 @@ class Assembly:
         policy, budget = terms
         service.limits.settings = policy.limits
         service.dial = _dial(policy)
+        service.panic_threshold = policy.panic_threshold
+        service.review()
         if policy.balance != was.policy.balance:
             service.balancer = BALANCERS[policy.balance](self._random)
         if budget != was.budget:

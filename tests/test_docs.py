@@ -150,6 +150,7 @@ def families() -> list[Metric]:
         memory=lambda: (0.5, "calm"),
         lag=Lag,
         log_lines_dropped=lambda: [("access", 1)],
+        registry=lambda: (0.0, True),
     )
     return list(text_string_to_metric_families(b"".join(exposition(sources)).decode()))
 

@@ -166,15 +166,17 @@ def test_the_details_show_services_with_endpoints_and_breakers() -> None:
             "name": "orders",
             "direction": "inbound",
             "inFlight": 0,
-            "endpoints": [{"address": "127.0.0.1:8080", "weight": 1, "inFlight": 0, "breaker": None}],
+            "endpoints": [
+                {"address": "127.0.0.1:8080", "weight": 1, "state": "available", "inFlight": 0, "breaker": None}
+            ],
         },
         {
             "name": "payments",
             "direction": "outbound",
             "inFlight": 2,
             "endpoints": [
-                {"address": "10.0.0.1:80", "weight": 1, "inFlight": 0, "breaker": "open"},
-                {"address": "10.0.0.2:80", "weight": 3, "inFlight": 2, "breaker": "closed"},
+                {"address": "10.0.0.1:80", "weight": 1, "state": "barred", "inFlight": 0, "breaker": "open"},
+                {"address": "10.0.0.2:80", "weight": 3, "state": "available", "inFlight": 2, "breaker": "closed"},
             ],
         },
     ]

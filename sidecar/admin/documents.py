@@ -26,7 +26,9 @@ class ServiceAttributes(Document, frozen=True, kw_only=True):
     direction: str
     endpoints: int
     available: int
-    """Endpoints that have a weight and whose breaker is closed."""
+    """Endpoints that nothing speaks against: they have a weight, are well, and their breaker is closed."""
+    panic: bool
+    """So few are well by registry and checks that all are used."""
     in_flight: int
     pending: int
     """Of those in flight, requests that wait for a connection."""
@@ -46,6 +48,10 @@ class EndpointAttributes(Document, frozen=True, kw_only=True):
     address: str
     weight: int
     zone: str
+    state: str
+    """available, barred (by its breaker), unhealthy (by registry or check), refused (connections are) or off (no weight)."""
+    why: str
+    """What speaks against it, in words; empty where nothing does."""
     breaker: str | None
     """closed, half-open or open; null where there is none to trip."""
     in_flight: int
@@ -143,6 +149,20 @@ class Served(Document, frozen=True, kw_only=True):
     summary: str
 
 
+class RegistryAttributes(Document, frozen=True, kw_only=True):
+    """How the registry fares that services are found by."""
+
+    kind: str
+    seen: bool
+    """It has answered at least once."""
+    registered: bool
+    """Others find this instance."""
+    stale_seconds: float
+    """For how long what it tells may have been out of date; 0 if it is not."""
+    trouble: str
+    """What is wrong, in words; empty if nothing is."""
+
+
 class SidecarAttributes(Document, frozen=True, kw_only=True):
     """This sidecar."""
 
@@ -153,6 +173,8 @@ class SidecarAttributes(Document, frozen=True, kw_only=True):
     draining: bool
     configuration: str
     """A fingerprint of the configuration that runs: the same for the same one."""
+    registry: RegistryAttributes | None
+    """null where all endpoints are written in the configuration."""
     resources: tuple[Served, ...]
 
 

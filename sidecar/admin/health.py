@@ -22,6 +22,7 @@ from sidecar.http.h1.request import RequestHead
 from sidecar.http.reply import Reply
 from sidecar.model import Endpoint
 from sidecar.resilience.breaker import CLOSED, NAMES
+from sidecar.resilience.standing import state
 from sidecar.routing.plan import Service
 from sidecar.telemetry.trace import REQUEST_ID
 
@@ -184,6 +185,7 @@ def _endpoint(endpoint: Endpoint, service: Service) -> dict[str, object]:
     return {
         "address": endpoint.label,
         "weight": endpoint.weight,
+        "state": state(endpoint),
         "inFlight": endpoint.in_flight,
         "breaker": breaker,
     }

@@ -18,6 +18,7 @@ from sidecar.clock import Clock
 from sidecar.exchange.replies import rfc3339
 from sidecar.model import Endpoint
 from sidecar.resilience.breaker import CLOSED, NAMES, Breaker, Settings
+from sidecar.resilience.standing import STATES, state, why
 from sidecar.routing.plan import Direction, RoutePlan, Service
 from sidecar.telemetry.stats import BOUNDS, Stats
 
@@ -79,6 +80,7 @@ def services(snapshots: Snapshots, clock: Clock) -> Collection[tuple[str, Servic
             direction=direction,
             endpoints=len(service.listed),
             available=_available(service),
+            panic=service.panicking,
             in_flight=service.limits.in_flight,
             pending=service.limits.pending,
             max_requests=settings.max_requests,
@@ -113,6 +115,8 @@ def endpoints(snapshots: Snapshots, clock: Clock, name: str | None = None) -> Co
             address=endpoint.label,
             weight=endpoint.weight,
             zone=endpoint.zone,
+            state=state(endpoint),
+            why=_why(row),
             breaker=NAMES[_state(row)] if _has_breaker(service) else None,
             in_flight=endpoint.in_flight,
             connections=pool.open if pool is not None else 0,
@@ -252,6 +256,7 @@ ENDPOINT_FIELDS: Final[dict[str, Key[Place]]] = {
     "address": lambda row: row[2].label,
     "weight": lambda row: row[2].weight,
     "zone": lambda row: row[2].zone,
+    "state": lambda row: STATES.index(state(row[2])),
     "breaker": _state,
     "inFlight": lambda row: row[2].in_flight,
     "connections": lambda row: row[2].pool.open if row[2].pool is not None else 0,
@@ -259,10 +264,12 @@ ENDPOINT_FIELDS: Final[dict[str, Key[Place]]] = {
 
 
 def _available(service: Service) -> int:
-    return sum(
-        endpoint.weight > 0 and (endpoint.breaker is None or endpoint.breaker.state == CLOSED)
-        for endpoint in service.listed
-    )
+    return sum(state(endpoint) == "available" for endpoint in service.listed)
+
+
+def _why(row: Place) -> str:
+    breaker = _state(row)
+    return "; ".join(filter(None, (why(row[2]), f"its breaker is {NAMES[breaker]}" if breaker != CLOSED else "")))
 
 
 def _match(stats: Stats, asked: Asked | None) -> str:

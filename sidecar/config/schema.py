@@ -119,6 +119,12 @@ class Registry(Table, frozen=True, kw_only=True):
         Literal["local", "static"],
         about("Where endpoints come from that are not written here; local: sidecars on this machine; static: nowhere."),
     ] = "local"
+    grace: Annotated[
+        Wait,
+        about(
+            "How long instances are kept that vanish too suddenly, more than half of a service at once; not with local."
+        ),
+    ] = 60.0
     local: Annotated[LocalRegistry, about("The registry without a server, of one machine.")] = LocalRegistry()
 
 
@@ -158,6 +164,10 @@ class Policies(Overrides, frozen=True, kw_only=True):
     )
     connect_timeout: Annotated[Duration, about("Until a connection stands.")] = 1.0
     stall_timeout: Annotated[Duration, about("Without progress on a body that is owed.")] = 60.0
+    panic_threshold: Annotated[
+        Share,
+        about("All endpoints are used where a smaller share than this is well by registry and checks; 0: never."),
+    ] = 0.5
     breaker: Annotated[BreakerSettings | None, about("Bars an endpoint that fails, each by itself.")] = (
         BreakerSettings()
     )
