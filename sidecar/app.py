@@ -21,6 +21,7 @@ from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config, ServiceConfig
 from sidecar.config.schema import Service as OwnService
 from sidecar.config.units import Address
+from sidecar.discovery.address import own_address
 from sidecar.discovery.idle import Idle
 from sidecar.discovery.registries import Registries
 from sidecar.discovery.source import Instance, Source
@@ -201,7 +202,8 @@ class Sidecar:
     def _register(self) -> None:
         """Tells others where we are, once we know."""
         service, bound = self.config.service, self.bound()
-        instance = _instance(service, *bound["inbound"]) if "inbound" in bound and not self.draining else None
+        near = self.config.registry.kind == "local"
+        instance = _instance(service, *bound["inbound"], near) if "inbound" in bound and not self.draining else None
         listeners = {name: str(Address(*address)) for name, address in bound.items()}
         self.registries.register(instance, service.name, listeners)
 
@@ -327,12 +329,12 @@ def _written(policy: ServiceConfig) -> list[Written]:
     return [Written(one.host, one.port, one.weight, one.zone) for one in policy.endpoints]
 
 
-def _instance(service: OwnService, host: str, port: int) -> Instance:
-    """How others call the application, whose inbound listener is at ``host`` and ``port``."""
+def _instance(service: OwnService, host: str, port: int, near: bool) -> Instance:
+    """How others call the application, whose inbound listener is at ``host`` and ``port``; ``near``: from this machine."""
     everywhere = host in ("0.0.0.0", "::")
     return Instance(
         service=service.name,
-        host=service.address or ("127.0.0.1" if everywhere else host),
+        host=service.address or (("127.0.0.1" if near else own_address()) if everywhere else host),
         port=port,
         weight=service.weight,
         zone=service.zone,
@@ -340,12 +342,3 @@ def _instance(service: OwnService, host: str, port: int) -> Instance:
         meta=service.meta,
         version=service.version,
     )
-
-
-def new_source(config: Config, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random) -> Source | None:
-    """The registry that moves by itself, if the configuration names one."""
-    if config.registry.kind != "local":
-        return None
-    from sidecar.discovery.local.registry import LocalRegistry  # Who has another registry does without it.
-
-    return LocalRegistry(loop, clock, random, config.registry.local.directory)

@@ -14,11 +14,11 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from sidecar.app import Sidecar, new_source
+from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import Loaded
 from sidecar.config.units import Address
@@ -26,6 +26,7 @@ from sidecar.config.watch import Watch
 from sidecar.discovery.registries import Unusable
 from sidecar.drain import Drain
 from sidecar.reload import FIXED, TOLD, Reloader
+from sidecar.sources import new_source
 from sidecar.telemetry.export.install import install, new_writer
 from sidecar.telemetry.export.writer import Writer
 from sidecar.telemetry.log import Settings as LogSettings
@@ -76,7 +77,11 @@ async def _live(
 ) -> int:
     life = Life()
     config, random = loaded.config, Random()
-    source = new_source(config, life.loop, clock, random)
+    try:
+        source = new_source(config, life.loop, clock, random)
+    except Unusable as error:
+        log.error("the registry cannot be used: %s", error)
+        return 1
     sidecar = Sidecar(config, life.loop, clock, random, source=source, writer=writer, actions=life)
     life.reloader = Reloader(sidecar, loaded, read, log_by, FIXED if command is None else FIXED + TOLD)
     sidecar.entries = life.reloader.entries
@@ -175,14 +180,18 @@ class Life:
                 return number
 
 
+_OTHERS: Final = {"local": "those of this machine", "static": ""}
+"""Services that the configuration does not name, by the kind of registry that knows them."""
+
+
 def say_where(sidecar: Sidecar) -> None:
     """Tells where each listener is, and what is behind it."""
     config = sidecar.config
-    count, near = len(config.services), config.registry.kind == "local"
-    services = f"{count} service{'s' * (count != 1)}" + (" and those of this machine" if near else "")
+    count, others = len(config.services), _OTHERS.get(config.registry.kind, f"those of {config.registry.kind}")
+    written = f"{count} service{'s' * (count != 1)}"
     behind = {
         "inbound": str(config.service.app),
-        "outbound": services if count or not near else "the services of this machine",
+        "outbound": " and ".join(filter(None, (written if count or not others else "", others))),
     }
     for listener, address in sidecar.bound().items():
         to = f" -> {behind[listener]}" if listener in behind else ""

@@ -23,6 +23,7 @@ LEVELS = {
     "sidecar.app": 7,
     "sidecar.answers": 7,
     "sidecar.assembly": 7,
+    "sidecar.sources": 7,
     "sidecar.command": 7,
     "sidecar.guard": 7,
     "sidecar.marks": 7,

@@ -22,7 +22,11 @@ _SETTINGS: Final = {
     "outbound": ("listen.outbound", "A", "The address that serves the local application, or none."),
     "admin": ("listen.admin", "A", "The address that the commands talk to, or none."),
     "probes": ("listen.probes", "A", "The address of /health/* and /metrics, or none."),
-    "registry": ("registry.kind", "KIND|URL", "Where endpoints come from that are not configured: local or static."),
+    "registry": (
+        "registry.kind",
+        "KIND|URL",
+        "Where endpoints come from that are not configured: local, static, consul.",
+    ),
 }
 """The flags that set a key, one more layer over file and environment: key, form and help of each."""
 
@@ -36,7 +40,22 @@ def setting_options(command: Command) -> Command:
 
 def given(flags: Mapping[str, str | None]) -> list[Setting]:
     """What those of the :func:`setting_options` set that were given."""
-    return [Setting(f"--{flag}", _SETTINGS[flag][0], value) for flag, value in flags.items() if value is not None]
+    found = []
+    for flag, value in flags.items():
+        if flag == "registry" and value is not None and "://" in value:
+            found += [Setting("--registry", key, part) for key, part in _registry_at(value)]
+        elif value is not None:
+            found.append(Setting(f"--{flag}", _SETTINGS[flag][0], value))
+    return found
+
+
+def _registry_at(url: str) -> list[tuple[str, str]]:
+    """The keys that the URL of a registry sets: its kind, and where it is. ``http`` alone means a Consul agent."""
+    scheme, _, rest = url.partition("://")
+    kind, _, over = scheme.partition("+")
+    if scheme in ("http", "https"):
+        kind, over = "consul", scheme
+    return [("registry.kind", kind), (f"registry.{kind}.address", f"{over or 'http'}://{rest.rstrip('/')}")]
 
 
 def loaded_or_exit(

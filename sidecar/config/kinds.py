@@ -47,6 +47,11 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "path": (r"/(?:(?![?#])[!-~])*", "a path that begins with / and has no query"),
     "header name": (r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", "a header name in lower case"),
     "header value": (r"[ -~]*", "printable ASCII characters"),
+    "agent": (
+        r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?",
+        'the address of an agent, such as "http://127.0.0.1:8500"',
+    ),
+    "file": (r"[^\x00]{1,4096}", "the path of a file"),
 }
 """The titles that are texts of a certain form, in an expression that Python and JSON Schema read alike."""
 

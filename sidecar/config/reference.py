@@ -18,6 +18,8 @@ _WORDS: Final = {
     "peer": "host:port",
     "network": "CIDR",
     "label": "text",
+    "agent": "URL",
+    "file": "path",
     "header value": "text",
 }
 """Titles that people know by another word."""

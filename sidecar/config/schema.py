@@ -33,6 +33,7 @@ from sidecar.config.kinds import (
     Weight,
 )
 from sidecar.config.units import Address
+from sidecar.discovery.consul.settings import Settings as ConsulSettings
 from sidecar.http.head import Settings as HttpSettings
 from sidecar.model import Duration
 from sidecar.overload.ladder import Settings as OverloadSettings
@@ -116,7 +117,7 @@ class Registry(Table, frozen=True, kw_only=True):
     """``[registry]``."""
 
     kind: Annotated[
-        Literal["local", "static"],
+        Literal["local", "static", "consul"],
         about("Where endpoints come from that are not written here; local: sidecars on this machine; static: nowhere."),
     ] = "local"
     grace: Annotated[
@@ -126,6 +127,7 @@ class Registry(Table, frozen=True, kw_only=True):
         ),
     ] = 60.0
     local: Annotated[LocalRegistry, about("The registry without a server, of one machine.")] = LocalRegistry()
+    consul: Annotated[ConsulSettings, about("A Consul cluster, through the agent beside us.")] = ConsulSettings()
 
 
 class Trace(Table, frozen=True, kw_only=True):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Final
 
-from sidecar.config.schema import File, RouteTable, ServiceTable
+from sidecar.config.schema import File, Registry, RouteTable, ServiceTable
 from sidecar.config.units import Address, hint, shown
 from sidecar.config.walk import Path
 
@@ -16,6 +17,7 @@ _WILDCARD: Final = frozenset({"0.0.0.0", "::"})
 def senseless(file: File) -> Iterator[tuple[Path, str]]:
     """Each path, and why what is written there cannot work."""
     yield from _about_listeners(file)
+    yield from _about_registry(file.registry)
     for name, service in file.services.items():
         seen = set()
         for index, endpoint in enumerate(service.endpoints):
@@ -54,6 +56,15 @@ def _about_listeners(file: File) -> Iterator[tuple[Path, str]]:
                 yield ("listen", name), f"{address} is taken by listen.{other}, {taken}"
         if app is not None and app.host in _LOOPBACK and _same_socket(app, address):
             yield ("service", "app"), f"{app} is not the application but listen.{name}, {address}"
+
+
+def _about_registry(registry: Registry) -> Iterator[tuple[Path, str]]:
+    consul = registry.consul
+    if registry.kind == "consul" and find_spec("consul") is None:
+        yield ("registry", "kind"), "consul needs its client: pip install 'sidecar-mesh[consul]'"
+    if (consul.cert_file is None) != (consul.key_file is None):
+        missing = "key_file" if consul.key_file is None else "cert_file"
+        yield ("registry", "consul", missing), "is missing: a certificate and its key belong together"
 
 
 def _same_socket(one: Address, other: Address) -> bool:

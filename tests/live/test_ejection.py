@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.callers import Callers
 from tests.support.live import Client, Sidecar, free_port, until
 
 APPLICATION = """
@@ -30,7 +30,6 @@ class Handler(BaseHTTPRequestHandler):
 ThreadingHTTPServer.request_queue_size = 128
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-RATE = 300
 
 
 @contextmanager
@@ -53,40 +52,6 @@ def _listens(port: int) -> bool:
         return False
 
 
-class Callers:
-    """``RATE`` calls a second over eight connections, each with what came of it and when."""
-
-    def __init__(self, port: int) -> None:
-        self.answers: list[tuple[float, int, bytes]] = []
-        self._port = port
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(8)]
-
-    def __enter__(self) -> Callers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _call(self) -> None:
-        with Client(self._port) as client:
-            due = time.monotonic()
-            while not self._over.is_set():
-                answer = client.get("orders")
-                self.answers.append((time.monotonic(), answer.status, answer.body))
-                due += len(self._threads) / RATE
-                self._over.wait(max(0.0, due - time.monotonic()))
-
-    def more(self, count: int) -> None:
-        """Waits until that many more calls have been answered."""
-        wanted = len(self.answers) + count
-        until(lambda: len(self.answers) >= wanted, f"{count} more calls are answered", 30)
-
-
 def test_an_instance_that_is_killed_costs_no_call_and_is_out_at_once_and_back_when_it_is() -> None:
     """300 calls a second to three instances: one is killed, and started again later."""
     ports = [free_port() for _ in range(3)]
@@ -97,7 +62,7 @@ def test_an_instance_that_is_killed_costs_no_call_and_is_out_at_once_and_back_wh
         instance(ports[2]),
         Sidecar(f"[services.orders]\nendpoints = {endpoints}\n") as sidecar,
     ):
-        with instance(ports[0]) as first, Callers(sidecar.ports["outbound"]) as callers:
+        with instance(ports[0]) as first, Callers(sidecar.ports["outbound"], "orders") as callers:
             callers.more(300)
             assert {body.decode() for _, _, body in callers.answers} == {str(port) for port in ports}
             first.kill()

@@ -16,6 +16,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]
+        due = [handle.when() for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+        if not self._ready and due:  # type: ignore[attr-defined]
+            # Not the head of the heap: a timer that was cancelled would let the loop sleep in earnest until the next one.
+            self.now = max(self.now, min(due))
         super()._run_once()  # type: ignore[misc]
