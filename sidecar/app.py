@@ -17,6 +17,7 @@ from functools import partial
 from sidecar.admin.actions import Actions
 from sidecar.answers import Answers
 from sidecar.assembly import Assembly
+from sidecar.checks import Checks
 from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config, ServiceConfig
 from sidecar.config.schema import Service as OwnService
@@ -51,6 +52,9 @@ OWN_CONNECTIONS = 100
 """How many connections may ask a sidecar about itself, on each of the listeners that serve that."""
 OWN_SHARE = 0.5
 """How much of them one address may take: whoever holds connections to the probes must not keep the kubelet out."""
+
+TROUBLE_LENGTH = 200
+"""Characters of what is wrong with the application that others are told."""
 
 log = logging.getLogger("sidecar")
 
@@ -99,6 +103,8 @@ class Sidecar:
             self._publish,
             lambda name: self.assembly.discover(name),
         )
+        implied = source is not None and not source.certain
+        self.checks = Checks(loop, clock, random, self.wheel, implied, self._review, self._register)
         self._idle = Idle(self.wheel, clock, lambda: self.assembly.calls(), self._forget)
         self._changing = asyncio.Lock()
         """Held by the start and by each reload: SIGHUP may come while listeners are still being bound."""
@@ -165,6 +171,7 @@ class Sidecar:
                 listener.access_log = access_log
                 share, trusted = (config.inbound.share_per_address, config.inbound.trusted) if inbound else (1.0, None)
                 listener.follow(assembly.source(name), config.limits, self._max_connections(config), share, trusted)
+        self.checks.follow(assembly, "inbound" in self.listeners)
         self.registries.follow({name: _written(policy) for name, policy in config.services.items()})
 
     def exchanging(self) -> list[Listener]:
@@ -187,11 +194,13 @@ class Sidecar:
             self._pools.forget(gone)
         if service.list(endpoints):
             _tell_panic(service)
+        self.checks.publish(self.assembly, name, endpoints)
 
     def _forget(self, name: str) -> None:
         """Nobody has called a service for long that no configuration names."""
         self.registries.forget(name)
         self.assembly.forget(name)
+        self.checks.forget(name)
 
     def _review(self, name: str) -> None:
         """The standing of an endpoint of service ``name`` has changed."""
@@ -203,7 +212,8 @@ class Sidecar:
         """Tells others where we are, once we know."""
         service, bound = self.config.service, self.bound()
         near = self.config.registry.kind == "local"
-        instance = _instance(service, *bound["inbound"], near) if "inbound" in bound and not self.draining else None
+        inbound = bound.get("inbound") if not self.draining else None
+        instance = _instance(service, *inbound, near, self.checks.trouble) if inbound is not None else None
         listeners = {name: str(Address(*address)) for name, address in bound.items()}
         self.registries.register(instance, service.name, listeners)
 
@@ -236,6 +246,7 @@ class Sidecar:
             self.guards.start(self.config.overload)
             self._register()
             self._idle.start()
+            self.checks.start()
             await self.registries.start()
 
     async def _open(self, name: str, address: Address) -> None:
@@ -304,6 +315,7 @@ class Sidecar:
     async def close(self) -> None:
         self.guards.stop()
         self._idle.stop()
+        self.checks.close()
         for task in self._leaving.values():
             task.cancel()
         await _close((*self.listeners.values(), *self._leaving))
@@ -329,7 +341,7 @@ def _written(policy: ServiceConfig) -> list[Written]:
     return [Written(one.host, one.port, one.weight, one.zone) for one in policy.endpoints]
 
 
-def _instance(service: OwnService, host: str, port: int, near: bool) -> Instance:
+def _instance(service: OwnService, host: str, port: int, near: bool, trouble: str) -> Instance:
     """How others call the application, whose inbound listener is at ``host`` and ``port``; ``near``: from this machine."""
     everywhere = host in ("0.0.0.0", "::")
     return Instance(
@@ -341,4 +353,5 @@ def _instance(service: OwnService, host: str, port: int, near: bool) -> Instance
         tags=service.tags,
         meta=service.meta,
         version=service.version,
+        trouble=trouble[:TROUBLE_LENGTH],
     )

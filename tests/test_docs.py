@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import click
@@ -94,10 +95,14 @@ def said_defaults() -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("page", "key", "value"), list(said_defaults()))
 def test_every_default_that_a_table_states_is_the_default(page: str, key: str, value: str, tmp_path: Path) -> None:
-    """Writing the stated value into the file changes nothing."""
+    """Writing the stated value into the file changes nothing; where its table is one that switches something on by being
+    there, the table alone does the same."""
     file = tmp_path / "sidecar.toml"
+    table = f"[{key.rpartition('.')[0]}]\n" if ".health." in key else ""
+    file.write_text(table)
+    unwritten = load(str(file), flags=ANY_APP)
     file.write_text(f"{key} = {value}\n")
-    written, unwritten = load(str(file), flags=ANY_APP), load(None, flags=ANY_APP)
+    written = load(str(file), flags=ANY_APP)
     assert msgspec.structs.replace(written, movable=unwritten.movable) == unwritten
 
 
@@ -151,6 +156,8 @@ def families() -> list[Metric]:
         lag=Lag,
         log_lines_dropped=lambda: [("access", 1)],
         registry=lambda: (0.0, True),
+        checks=lambda: [("peers", "orders", SimpleNamespace(good=1, bad=0))],
+        dependencies=lambda: [("database", True)],
     )
     return list(text_string_to_metric_families(b"".join(exposition(sources)).decode()))
 

@@ -41,7 +41,7 @@ class World:
         self.probes = Probes(
             Sources(lambda: (), lambda: self.services, lambda: (), lambda: True, lambda: (0.5, "calm"), Lag),
             startup,
-            operation,
+            lambda: operation,
             Clock(lambda: self.now, lambda: 0.0),
             lambda: "orders",
             "1.4.2",
@@ -143,6 +143,7 @@ def test_the_details_are_given_ready_or_not() -> None:
         "status": "not ready",
         "memory": {"pressure": 0.5, "step": "calm"},
         "loop": {"longestLagSeconds": 0.0},
+        "dependencies": [],
         "services": [],
     }
     world.bound = True

@@ -74,6 +74,7 @@ class Api:
             "all-endpoints": resources.endpoints(snapshots, clock),
             "breakers": resources.breakers(snapshots, clock),
             "routes": resources.routes(snapshots),
+            "dependencies": resources.dependencies(snapshots),
             "config": resources.settings(()),
         }
 

@@ -132,6 +132,26 @@ class RouteAttributes(Document, frozen=True, kw_only=True):
     durations: Durations
 
 
+class DependencyAttributes(Document, frozen=True, kw_only=True):
+    """Something that the application needs beside services."""
+
+    name: str
+    kind: str
+    address: str
+    healthy: bool | None
+    """null as long as it has not been asked."""
+    gates: bool
+    """Whether we are not ready while it is ill."""
+    since: str | None
+    """Since when it has been well, or ill."""
+    reason: str
+    """What was wrong with the last bad answer; empty while it is well."""
+    breaker: str | None
+    """closed, half-open or open; null where there is none."""
+    latency_seconds: float | None
+    """Of the last answer."""
+
+
 class SettingAttributes(Document, frozen=True, kw_only=True):
     """One setting of the configuration that runs; the value as TOML, secrets redacted."""
 

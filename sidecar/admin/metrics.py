@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -54,6 +54,15 @@ Route = tuple[str, str, str]
 """Direction, service and route."""
 
 
+class Answers(Protocol):
+    """How many were good, and how many bad."""
+
+    @property
+    def good(self) -> int: ...
+    @property
+    def bad(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where the numbers are: each is asked anew at every scrape, and what it gives is read at once."""
@@ -73,6 +82,10 @@ class Sources:
     registry: Callable[[], tuple[float, bool] | None] = lambda: None
     """For how many seconds what the registry tells may have been out of date, and whether others find us through it;
     ``None`` if there is no registry."""
+    checks: Callable[[], Iterable[tuple[str, str, Answers]]] = tuple
+    """Whose health is asked after (application, peers or dependency), the name of service or dependency, and the answers."""
+    dependencies: Callable[[], Iterable[tuple[str, bool | None]]] = tuple
+    """Each dependency, and whether it is well; ``None`` before it has been asked."""
     log_lines_dropped: Callable[[], Iterable[tuple[str, int]]] = tuple
     """Each log that is written, and how many of its lines have been lost."""
     passing: Callable[[], Iterable[Service]] = tuple
@@ -105,6 +118,8 @@ def exposition(sources: Sources) -> Iterator[bytes]:
     if registry is not None:
         for family in _registry(*registry):
             yield from _pieces((family,))
+    yield from _pieces(_checks(sources.checks()))
+    yield from _pieces((_dependencies(sources.dependencies()),))
     yield from _pieces((_reload(sources.reload_successful()),))
     yield from _pieces((_memory(sources.memory()[0]),))
     yield from _pieces((_loop_lag(sources.lag()),))
@@ -284,6 +299,25 @@ def _connections(counts: Iterable[tuple[str, str, int]]) -> Iterator[Metric]:
     for labels, count in total.items():
         family.add_metric(labels, count)
         yield family
+
+
+def _checks(counts: Iterable[tuple[str, str, Answers]]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "sidecar_health_checks_total", "Answers to questions whether somebody is well.", labels=("of", "name", "result")
+    )
+    for of, name, answers in counts:
+        family.add_metric((of, name, "good"), answers.good)
+        family.add_metric((of, name, "bad"), answers.bad)
+        yield family
+
+
+def _dependencies(dependencies: Iterable[tuple[str, bool | None]]) -> Metric:
+    family = GaugeMetricFamily(
+        "sidecar_dependency_up", "1 if the dependency is well, 0 if not or not known yet.", labels=("dependency",)
+    )
+    for name, well in dependencies:
+        family.add_metric((name,), float(bool(well)))
+    return family
 
 
 def _reload(successful: bool) -> Metric:

@@ -43,6 +43,8 @@ class Snapshots:
     plans: Callable[[], Iterable[RoutePlan]]
     matches: Callable[[], Mapping[str, Asked]]
     """What a route asks of a request, by its name."""
+    dependencies: Callable[[], Sequence[documents.DependencyAttributes]]
+    """What the application needs beside services."""
     entries: Callable[[Callable[[Sequence[Entry]], None]], None]
     """Tells what it is given the configuration that runs, at once or later: to work it out takes a thread some time."""
 
@@ -205,6 +207,21 @@ def routes(snapshots: Snapshots) -> Collection[Way]:
     return Collection(
         "route", rows, fields, lambda row: f"{row[0].direction}/{row[0].service}/{row[0].route}", attributes
     )
+
+
+def dependencies(snapshots: Snapshots) -> Collection[documents.DependencyAttributes]:
+    """What the application needs beside services."""
+
+    def rows() -> tuple[int, Iterator[documents.DependencyAttributes]]:
+        all_ = snapshots.dependencies()
+        return len(all_), iter(all_)
+
+    fields: dict[str, Key[documents.DependencyAttributes]] = {
+        "name": lambda row: row.name,
+        "kind": lambda row: row.kind,
+        "healthy": lambda row: bool(row.healthy),
+    }
+    return Collection("dependency", rows, fields, lambda row: row.name, lambda row: row)
 
 
 def settings(entries: Sequence[Entry]) -> Collection[Entry]:

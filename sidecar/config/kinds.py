@@ -51,6 +51,8 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
         r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?",
         'the address of an agent, such as "http://127.0.0.1:8500"',
     ),
+    "statuses": (r"[1-5][0-9]{2}(-[1-5][0-9]{2})?", 'a status or a range of them, such as "200" or "200-399"'),
+    "health path": (r"/[!-~]{0,2000}", "a path that begins with /, a query included"),
     "file": (r"[^\x00]{1,4096}", "the path of a file"),
 }
 """The titles that are texts of a certain form, in an expression that Python and JSON Schema read alike."""
@@ -72,6 +74,7 @@ PARSERS: Final[dict[str, Parser]] = {
     "host": units.parse_host,
     "network": units.parse_network,
     "profile": parse_profile,
+    "place": lambda value: str(units.parse_peer(value)),
     **{title: matching(pattern, expected) for title, (pattern, expected) in PATTERNS.items()},
     # A credential may stand in it, and messages go to logs.
     "header value": matching(*PATTERNS["header value"], quoted=False),

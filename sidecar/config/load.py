@@ -189,5 +189,6 @@ def _resolved(file: File, raw: dict[str, Any], reader: Reader, movable: frozense
         defaults=service("", defaults),
         passthrough=service("passthrough", merged(defaults, {"timeout": "external"})),
         services={name: service(name, table) for name, table in own.items()},
+        dependencies=file.dependencies,
         routes=tuple(map(route, file.routes, raw.get("routes", ()))),
     )

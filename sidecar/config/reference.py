@@ -19,6 +19,9 @@ _WORDS: Final = {
     "network": "CIDR",
     "label": "text",
     "agent": "URL",
+    "statuses": "text",
+    "health path": "path",
+    "place": "host:port",
     "file": "path",
     "header value": "text",
 }

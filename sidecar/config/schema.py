@@ -34,6 +34,7 @@ from sidecar.config.kinds import (
 )
 from sidecar.config.units import Address
 from sidecar.discovery.consul.settings import Settings as ConsulSettings
+from sidecar.health import settings as health
 from sidecar.http.head import Settings as HttpSettings
 from sidecar.model import Duration
 from sidecar.overload.ladder import Settings as OverloadSettings
@@ -66,6 +67,10 @@ class Service(Table, frozen=True, kw_only=True):
     address: Annotated[Host | None, about("Where others reach this machine.")] = None
     tags: Annotated[tuple[str, ...], about("Free words, told to others.")] = ()
     meta: Annotated[dict[str, str], about("Free keys and texts, told to others.")] = {}
+    health: Annotated[
+        health.Application | None,
+        about("How the application is asked whether it is well; if it is told here, readiness waits for it, too."),
+    ] = None
 
 
 class Listen(Table, frozen=True, kw_only=True):
@@ -170,6 +175,9 @@ class Policies(Overrides, frozen=True, kw_only=True):
         Share,
         about("All endpoints are used where a smaller share than this is well by registry and checks; 0: never."),
     ] = 0.5
+    health: Annotated[
+        health.Peers | None, about("Asks each endpoint whether it is well; where nothing is said, nobody is asked.")
+    ] = None
     breaker: Annotated[BreakerSettings | None, about("Bars an endpoint that fails, each by itself.")] = (
         BreakerSettings()
     )
@@ -257,6 +265,10 @@ class Tables(Table, frozen=True, kw_only=True):
         dict[Name, ServiceTable],
         about("Services by name: endpoints, and any key of `[defaults]` that differs."),
     ] = {}
+    dependencies: Annotated[
+        dict[Name, health.Dependency],
+        about("What the application needs beside services: databases, brokers, somebody else's API."),
+    ] = {}
     timeouts: Annotated[
         dict[TimeoutClass, Duration], about('Classes of timeouts by name; those of `timeout = "…"`.')
     ] = {}
@@ -303,6 +315,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     passthrough: ServiceConfig
     """For hosts that name no service: the defaults with the timeout class ``external``."""
     services: dict[str, ServiceConfig]
+    dependencies: dict[str, health.Dependency]
     routes: tuple[RouteConfig, ...]
 
     def policy(self, service: str, route: RouteConfig | None = None) -> ServiceConfig:

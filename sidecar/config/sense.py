@@ -9,6 +9,7 @@ from typing import Final
 from sidecar.config.schema import File, Registry, RouteTable, ServiceTable
 from sidecar.config.units import Address, hint, shown
 from sidecar.config.walk import Path
+from sidecar.health.settings import Settings as HealthSettings
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _WILDCARD: Final = frozenset({"0.0.0.0", "::"})
@@ -18,7 +19,17 @@ def senseless(file: File) -> Iterator[tuple[Path, str]]:
     """Each path, and why what is written there cannot work."""
     yield from _about_listeners(file)
     yield from _about_registry(file.registry)
+    yield from _about_health(("service", "health"), file.service.health)
+    yield from _about_health(("defaults", "health"), file.defaults.health)
+    for name, dependency in file.dependencies.items():
+        yield from _about_health(("dependencies", name), dependency)
+        if dependency.address is None and dependency.kind != "command":
+            yield (
+                ("dependencies", name, "address"),
+                f"is missing: where is it, as host:port? (kind is {dependency.kind})",
+            )
     for name, service in file.services.items():
+        yield from _about_health(("services", name, "health"), service.health)
         seen = set()
         for index, endpoint in enumerate(service.endpoints):
             if endpoint.address in seen:
@@ -65,6 +76,21 @@ def _about_registry(registry: Registry) -> Iterator[tuple[Path, str]]:
     if (consul.cert_file is None) != (consul.key_file is None):
         missing = "key_file" if consul.key_file is None else "cert_file"
         yield ("registry", "consul", missing), "is missing: a certificate and its key belong together"
+
+
+def _about_health(path: Path, settings: HealthSettings | None) -> Iterator[tuple[Path, str]]:
+    if settings is None:
+        return
+    if settings.kind == "command" and not settings.command:
+        yield (*path, "command"), "is missing: which program, and which arguments?"
+    if settings.kind != "command" and settings.command:
+        yield (*path, "command"), f"is given, but kind is {settings.kind}: it would not be run"
+    if settings.kind == "grpc" and find_spec("grpc_health") is None:
+        yield (*path, "kind"), "grpc needs its client: pip install 'sidecar-mesh[grpc]'"
+    for index, statuses in enumerate(settings.statuses):
+        first, _, last = statuses.partition("-")
+        if last and int(last) < int(first):
+            yield (*path, "statuses", index), f"{shown(statuses)} ends before it begins"
 
 
 def _same_socket(one: Address, other: Address) -> bool:
