@@ -112,7 +112,7 @@ class Monitor:
             async with asyncio.timeout(timeout):
                 reason = await self._probe()
         except TimeoutError:
-            reason = f"no answer within {timeout:g} s"
+            reason = f"gives no answer within {timeout:g} s"
         except Exception:  # A probe that is wrong must not pass for a subject that is well, nor end the asking.
             log.exception("a bug in a health check; it counts as a bad answer")
             reason = "the check itself failed; the log tells more"
