@@ -16,6 +16,7 @@ from bench.bodies import big_body, ten_mebibytes
 from bench.idle import idle
 from bench.latency import latency
 from bench.process import Failed
+from bench.registry import registry
 from bench.start import start
 from bench.table import DEFECT, NOT_MEASURED, Report
 from bench.workplace import Workplace
@@ -27,6 +28,7 @@ SCENARIOS: dict[str, Callable[[Workplace], Report]] = {
     "services": speed.services,
     "idle": idle,
     "start": start,
+    "registry": registry,
     "latency": latency,
     "churn": speed.churn,
     "bodies-10m": ten_mebibytes,

@@ -180,6 +180,22 @@ def test_tls_to_the_agent_believes_the_authority_that_is_named_and_no_other(app:
         without.__exit__(None, None, None)
 
 
+def test_check_says_whether_the_agent_is_there(consul: Consul, tmp_path: Path) -> None:
+    """And that a sidecar would start without it."""
+    config = tmp_path / "sidecar.toml"
+    head = '[listen]\ninbound = "none"\noutbound = "none"\nadmin = "none"\nprobes = "none"\n'
+
+    def said(address: str) -> str:
+        config.write_text(head + consul.toml().replace(consul.address, address))
+        command = [sys.executable, "-m", "sidecar", "check", "--config", str(config)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+
+    there = said(consul.address)
+    assert f"Consul answers at {consul.address}; its leader is" in there and "it tells us of services" in there
+    gone = said(f"http://127.0.0.1:{free_port()}")
+    assert "cannot be reached" in gone and "a sidecar starts without it" in gone
+
+
 def test_the_flag_names_the_agent(consul: Consul, tmp_path: Path) -> None:
     """--registry consul://HOST:PORT is all that it takes, and the file is as good for any other."""
     config = tmp_path / "sidecar.toml"
