@@ -23,6 +23,7 @@ from bench.workplace import Workplace
 from sidecar.balance.round_robin import RoundRobin
 from sidecar.clock import Random
 from sidecar.discovery.consul.instances import parse
+from sidecar.discovery.consul.watch import in_turns
 from sidecar.discovery.doubt import Doubt
 from sidecar.discovery.endpoint_set import EndpointSet
 from sidecar.model import Dial
@@ -51,7 +52,8 @@ def registry(work: Workplace) -> Report:
         _watch(work, report)
     except Failed as error:
         report.failures[SIDECAR.name] = str(error)
-    memory = next((one.value for one in report.figures if one.variant == "one service"), None)
+    found = [one.value for one in report.figures if one.quantity is _MEMORY and one.variant == "one service"]
+    memory = found[0] if found else None
     report.verdicts = [Verdict("resident memory with Consul", memory, "MB", GOAL_MEMORY, GOAL_MEMORY)]
     return report
 
@@ -80,7 +82,7 @@ async def _updates() -> tuple[list[float], list[float]]:
         with _lateness() as late:
             await asyncio.sleep(0.02)
             began = time.perf_counter()
-            parsed = await asyncio.to_thread(parse, "orders", body)
+            parsed = await in_turns(parse("orders", body))
             listed = endpoints.update(doubt.hear(parsed.instances, 0.0))
             assert listed is not None
             service.list(listed)
@@ -183,17 +185,17 @@ def _registered(port: int) -> None:
 
 def _watched(work: Workplace, port: int, count: int) -> tuple[float, float]:
     """Milliseconds of CPU in a second, and megabytes, once everything is known."""
-    admin = free_port()
+    probes = free_port()
     config = work.directory / "watching.toml"
     config.write_text(
-        f'[listen]\ninbound = "none"\noutbound = "none"\nprobes = "none"\nadmin = "127.0.0.1:{admin}"\n'
+        f'[listen]\ninbound = "none"\noutbound = "none"\nadmin = "none"\nprobes = "127.0.0.1:{probes}"\n'
         f'[registry]\nkind = "consul"\n[registry.consul]\naddress = "http://127.0.0.1:{port}"\n'
         + "".join(f"[services.s{number}]\n" for number in range(count))
     )
     log = work.directory / "watching.log"
     command = [sys.executable, "-m", "sidecar", "run", "--config", str(config)]
     with running(command, work.proxy_core, log) as child:
-        wait_until_ready(child, log, admin, "/health/startup", 60.0)
+        wait_until_ready(child, log, probes, "/health/startup", 60.0)
         time.sleep(5.0)
         before, began = measure.cpu_seconds(child.pid), time.monotonic()
         time.sleep(WATCHED_SECONDS)

@@ -45,6 +45,8 @@ def usable(listed: Sequence[Endpoint], threshold: float) -> tuple[Sequence[Endpo
 
 def judge(endpoint: Endpoint, **verdicts: str) -> bool:
     """Takes down what the fields of ``Standing`` that are named say now; whether that is news."""
+    if endpoint.standing is WELL and not any(verdicts.values()):
+        return False
     amended = msgspec.structs.replace(endpoint.standing, **verdicts)
     if amended == endpoint.standing:
         return False

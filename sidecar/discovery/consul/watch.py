@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Final, Protocol
 
 from sidecar.clock import Clock, Random
@@ -32,8 +32,6 @@ BURST: Final = 3
 """Answers that may come faster than the pace: a deployment makes several changes at once."""
 LOOKUPS: Final = 16
 """First questions at a time, beside those that are open."""
-LARGE_BYTES: Final = 65536
-"""From here on an answer is read in a thread."""
 
 log = logging.getLogger("sidecar.discovery")
 
@@ -42,6 +40,18 @@ class Reader(Protocol):
     """Asks an agent (``Trouble``)."""
 
     async def instances(self, service: str, index: int, wait: float) -> Reading: ...
+
+
+async def in_turns(parsing: Generator[None, None, Parsed]) -> Parsed:
+    """All of it, with a turn for everybody else at each pause. Not in a thread: one that computes holds up the loop just as
+    well, for longer than one of these turns."""
+    while True:
+        try:
+            next(parsing)
+        except StopIteration as end:
+            parsed: Parsed = end.value
+            return parsed
+        await asyncio.sleep(0)
 
 
 class _Watch:
@@ -154,8 +164,7 @@ class Watches:
         if seen == watch.seen:
             return
         try:
-            large = len(body) > LARGE_BYTES
-            parsed = await asyncio.to_thread(parse, service, body) if large else parse(service, body)
+            parsed = await in_turns(parse(service, body))
         except ValueError as error:
             raise Trouble(f"what the registry says of {service} is no list of instances: {str(error)[:200]}") from None
         watch.seen = seen
