@@ -72,14 +72,15 @@ class Sidecar:
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
         random: Random,
+        wheel: Wheel | None = None,
         dialer: Dialer | None = None,
         source: Source | None = None,
         writer: Writer | None = None,
         actions: Actions | None = None,
     ) -> None:
-        """``dialer`` makes the connections to endpoints; the tests bring their own. ``source``: the registry that is asked
-        for endpoints that the configuration does not have; ``writer``: where access is logged; ``actions``: what the
-        admin API can do to whoever runs us."""
+        """``wheel``: if others have timers on it already. ``dialer`` makes the connections to endpoints; the tests bring
+        their own. ``source``: the registry that is asked for endpoints that the configuration does not have; ``writer``:
+        where access is logged; ``actions``: what the admin API can do to whoever runs us."""
         self.draining = False
         self.reload_successful = True
         """Whether the configuration that was read last is the one that runs."""
@@ -90,7 +91,7 @@ class Sidecar:
         self._random = random
         self._writer = writer
         self._identity = b"%016x" % random.getrandbits(64)
-        self.wheel = Wheel()
+        self.wheel = wheel or Wheel()
         self._timer = LoopTimer(self.wheel, clock, loop)
         self._sockets = SocketDialer(loop)
         self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets, self._review)

@@ -30,6 +30,7 @@ from sidecar.sources import new_source
 from sidecar.telemetry.export.install import install, new_writer
 from sidecar.telemetry.export.writer import Writer
 from sidecar.telemetry.log import Settings as LogSettings
+from sidecar.timing.wheel import Wheel
 
 if TYPE_CHECKING:  # Whoever has no COMMAND does without all that it needs.
     from sidecar.command import Command
@@ -77,12 +78,13 @@ async def _live(
 ) -> int:
     life = Life()
     config, random = loaded.config, Random()
+    wheel = Wheel()
     try:
-        source = new_source(config, life.loop, clock, random)
+        source = new_source(config, life.loop, clock, random, wheel)
     except Unusable as error:
         log.error("the registry cannot be used: %s", error)
         return 1
-    sidecar = Sidecar(config, life.loop, clock, random, source=source, writer=writer, actions=life)
+    sidecar = Sidecar(config, life.loop, clock, random, wheel, source=source, writer=writer, actions=life)
     life.reloader = Reloader(sidecar, loaded, read, log_by, FIXED if command is None else FIXED + TOLD)
     sidecar.entries = life.reloader.entries
     life.drainer = Drain(sidecar, clock, command)

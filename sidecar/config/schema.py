@@ -131,6 +131,10 @@ class Registry(Table, frozen=True, kw_only=True):
             "How long instances are kept that vanish too suddenly, more than half of a service at once; not with local."
         ),
     ] = 60.0
+    snapshot: Annotated[
+        str | None,
+        about("A file in which what the registry tells is kept for a start during its outage; not with local."),
+    ] = None
     local: Annotated[LocalRegistry, about("The registry without a server, of one machine.")] = LocalRegistry()
     consul: Annotated[ConsulSettings, about("A Consul cluster, through the agent beside us.")] = ConsulSettings()
 

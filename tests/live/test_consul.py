@@ -128,6 +128,27 @@ def test_a_sidecar_starts_without_its_registry_and_finds_it_later(app: Upstream)
         consul.__exit__()
 
 
+def test_a_start_during_an_outage_goes_by_the_snapshot(app: Upstream, tmp_path: Path) -> None:
+    """Also for a service that no configuration names; and what Consul says counts as soon as it says something."""
+    path = tmp_path / "snapshot.json"
+    snapshot = f'snapshot = "{path}"\n[registry.consul]'
+    with Consul() as consul, Sidecar(consul.toml(), app=app.address):
+        toml = consul.toml().replace("[registry.consul]", snapshot)
+        until(lambda: consul.passing("shop") == 1, "it is registered")
+        with Sidecar(toml) as first, Client(first.ports["outbound"]) as client:
+            assert client.get("shop").status == 200
+            first.signal(signal.SIGINT)
+            assert first.exit_code() == 0
+        consul.kill()
+        with Sidecar(toml) as second, Client(second.ports["outbound"]) as client:
+            assert client.get("shop").status == 200
+            until(lambda: "calling shop where it was when it last did" in second.log(), "the log says so")
+            consul.start()
+            until(lambda: second.metric("sidecar_registry_stale_seconds") == 0, "it answers", 15)
+            until(lambda: consul.passing("shop") == 1, "it is registered", 10)
+            assert client.get("shop").status == 200
+
+
 def test_with_acls_the_token_comes_from_its_file_and_may_rotate(app: Upstream, tmp_path: Path) -> None:
     """One that is refused is told in words, without the token; the next one in the file is taken without a restart."""
     master = "b195ee00-0000-4000-8000-00000000000a"

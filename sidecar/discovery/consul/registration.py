@@ -11,6 +11,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -46,6 +47,7 @@ class Registration:
         self._posted: Instance | None = None
         """What the agent has, as far as we know."""
         self._wake = asyncio.Event()
+        self._tried = asyncio.Event()
         self._busy = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.trouble = ""
@@ -61,12 +63,9 @@ class Registration:
         self._wake.set()
 
     async def start(self) -> None:
-        """Returns after the first try."""
-        try:
-            await self._turn()
-        except Trouble as error:
-            self._failed(error)
+        """Returns after the first try; it goes on also if nobody waits for that."""
         self._task = self._loop.create_task(self._run())
+        await self._tried.wait()
 
     async def withdraw(self) -> None:
         """Takes the entry back; returns when the agent knows, or has been tried once in vain."""
@@ -85,15 +84,6 @@ class Registration:
     async def _run(self) -> None:
         seconds = FIRST_SECONDS
         while True:
-            beat = self._settings.ttl / BEATS
-            if self.trouble:
-                beat = min(beat, seconds * self._random.uniform(0.5, 1.0))
-                seconds = min(2 * seconds, LONGEST_SECONDS)
-            try:
-                async with asyncio.timeout(beat):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
             self._wake.clear()
             try:
                 await self._turn()
@@ -106,6 +96,14 @@ class Registration:
                     log.info("registered again")
                 self.trouble = ""
                 seconds = FIRST_SECONDS
+            self._tried.set()
+            beat = self._settings.ttl / BEATS
+            if self.trouble:
+                beat = min(beat, seconds * self._random.uniform(0.5, 1.0))
+                seconds = min(2 * seconds, LONGEST_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(beat):
+                    await self._wake.wait()
 
     def _failed(self, error: Trouble) -> None:
         if str(error) != self.trouble:

@@ -55,7 +55,8 @@ class ConsulRegistry:
         token = token_of(settings.token_file)
         self._all = [Agent(url, settings, token) for url in (settings.address, *settings.agents)]
         self._agents = agents = Agents(self._all)
-        self._clock = clock
+        self._loop = loop
+        self._first_steps: list[asyncio.Task[None]] = []
         self._outage = Outage(loop, clock, random, agents.reach)
         self._registration = Registration(loop, random, self._all[0], settings)
         self._told: dict[str, Told] = {}
@@ -92,7 +93,12 @@ class ConsulRegistry:
         self._started = True
         for service in self._told:
             self._watches.add(service)
-        await asyncio.gather(self._registration.start(), self._watches.first_answers(), self._first())
+        # Tasks of their own: whoever waits for us may give up, and all of it has to go on.
+        self._first_steps = [
+            self._loop.create_task(step)
+            for step in (self._registration.start(), self._watches.first_answers(), self._first())
+        ]
+        await asyncio.wait(self._first_steps)
 
     async def _first(self) -> None:
         """Where no service is followed yet, nobody else finds out whether there is a registry at all."""
@@ -104,6 +110,8 @@ class ConsulRegistry:
             self._outage.answered = True
 
     async def close(self) -> None:
+        for step in self._first_steps:
+            step.cancel()
         self._watches.close()
         self._outage.close()
         await self._registration.close()
