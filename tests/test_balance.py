@@ -12,15 +12,62 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.balance import Balancer
+from sidecar.balance import Balancer, settings
+from sidecar.balance.least_connections import LeastConnections
 from sidecar.balance.least_request import LeastRequest
+from sidecar.balance.peak_ewma import PeakEwma
 from sidecar.balance.random_choice import RandomChoice
+from sidecar.balance.ring_hash import RingHash
 from sidecar.balance.round_robin import RoundRobin
+from sidecar.balance.slow_start import SlowStart
+from sidecar.balance.weighted import Weighted
+from sidecar.balance.zone import ZoneFirst
 from sidecar.clock import Random
 from sidecar.model import Endpoint
+from sidecar.resilience import limits
 
 Make = Callable[[Random], Balancer]
-every = pytest.mark.parametrize("make", [RoundRobin, LeastRequest, RandomChoice])
+
+
+def weighted(random: Random) -> Weighted:
+    return Weighted(settings.Weighted(), random)
+
+
+def static(random: Random) -> Weighted:
+    return Weighted(settings.Weighted(dynamic=False), random)
+
+
+def peak_ewma(random: Random) -> PeakEwma:
+    return PeakEwma(settings.PeakEwma(), random)
+
+
+def ring_hash(random: Random) -> RingHash:
+    return RingHash(settings.RingHash(), random, limits.Limits(limits.Settings()))
+
+
+def slow_start(random: Random) -> SlowStart:
+    return SlowStart(RoundRobin(random), 30.0, random)
+
+
+class Listing:
+    """A service that lists what it was given."""
+
+    def __init__(self, listed: Sequence[Endpoint] = ()) -> None:
+        self.listed = listed
+
+
+def zone_first(random: Random) -> ZoneFirst:
+    """Of a zone that no endpoint is in."""
+    return ZoneFirst("here", Listing(), lambda: RoundRobin(random), random)
+
+
+every = pytest.mark.parametrize(
+    "make",
+    [
+        RoundRobin, LeastRequest, RandomChoice, LeastConnections, weighted, static, peak_ewma, ring_hash, slow_start,
+        zone_first,
+    ],
+)  # fmt: skip
 
 
 class FakeBreaker:
@@ -88,7 +135,7 @@ def test_an_open_endpoint_is_not_picked_and_the_others_share_its_part(make: Make
     endpoints[1].breaker = FakeBreaker(state=2)
     shares = Counter(picks(make(Random(3)), endpoints, 20_000))
     assert shares["b"] == 0
-    if make is not LeastRequest or weights[0] == 1:
+    if make not in (LeastRequest, peak_ewma) or weights[0] == 1:
         whole = weights[0] + weights[2] + 1
         for host, weight in zip("acd", (weights[0], weights[2], 1), strict=True):
             assert abs(shares[host] - 20_000 * weight / whole) < 400
@@ -254,13 +301,31 @@ class Counting(list[Endpoint]):
 
 @every
 def test_a_pick_among_a_thousand_looks_at_two(make: Make) -> None:
-    """With nothing open and nothing tried, the price of a pick does not grow with the service."""
+    """With nothing open and nothing tried, the price of a pick does not grow with the service, or with its logarithm."""
     balancer, endpoints = make(Random(1)), Counting(service(*[1] * 1000))
     balancer.pick(endpoints, 0.0, (), None)
     endpoints.looks = 0
     for _ in range(1000):
         balancer.pick(endpoints, 0.0, (), None)
-    assert endpoints.looks <= 2000
+    assert endpoints.looks <= 1000 * (10 if make is LeastConnections else 2)
+
+
+@every
+def test_with_a_third_of_a_thousand_open_a_pick_hardly_looks_at_more(make: Make) -> None:
+    """An outage of a part must not make every pick go through all."""
+    balancer, endpoints = make(Random(1)), Counting(service(*[1] * 999))
+    for endpoint in endpoints[::3]:
+        endpoint.breaker = FakeBreaker(state=2)
+    balancer.pick(endpoints, 0.0, (), None)
+    endpoints.looks = 0
+    for _ in range(1000):
+        choice = balancer.pick(endpoints, 0.0, (), None)
+        assert choice is not None
+        assert choice.breaker is None
+        retried = balancer.pick(endpoints, 0.0, (choice,), None)
+        assert retried is not None
+        assert retried.breaker is None
+    assert endpoints.looks <= 2000 * (10 if make is LeastConnections else 4)
 
 
 # Round robin

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from itertools import chain
 
-from sidecar.balance import candidates, fit
+from sidecar.balance import DRAWS, candidates, fit
 from sidecar.clock import Random
 from sidecar.model import Endpoint
 
@@ -69,6 +69,11 @@ class RoundRobin:
     def _other(self, endpoints: Sequence[Endpoint], now: float, tried: Collection[Endpoint]) -> Endpoint | None:
         """For a retry: any of the rest, by weight. The rotation stands still: a retry that took the turn of a first
         attempt would, with one bad endpoint of two, send every first attempt to the bad one."""
+        if endpoints and not self._gained:
+            for _ in range(DRAWS):
+                endpoint = endpoints[int(self._random.random() * len(endpoints))]
+                if fit(endpoint, now, tried):
+                    return endpoint
         choices = candidates(endpoints, now, tried)
         if len(choices) < 2:
             return choices[0] if choices else None

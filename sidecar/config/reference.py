@@ -18,6 +18,7 @@ _WORDS: Final = {
     "peer": "host:port",
     "network": "CIDR",
     "label": "text",
+    "token": "text",
     "header value": "text",
 }
 """Titles that people know by another word."""

@@ -86,6 +86,9 @@ class Reader:
             return self._table(kind, raw, path)
         if kind is str:
             return str(raw) if isinstance(raw, str) else self._no_text(path, raw)
+        if kind is bool:
+            raw = _toml(raw)
+            return raw if isinstance(raw, bool) else self._note(path, f"expected true or false, not {shown(raw)}")
         return self._number(kind, raw, path)
 
     def _note(self, path: Path, what: str) -> Any:
