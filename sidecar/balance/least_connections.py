@@ -5,7 +5,8 @@ and the best of those is taken: with so many draws the fullest of n is above the
 (Y. Azar, A. Broder, A. Karlin, E. Upfal, "Balanced Allocations", 1999: ln ln n / ln d for d draws), and callers who do not
 know of each other do not all find the same one.
 
-Idle endpoints are all alike. Among equals chance decides, by weight, so that a quiet service is shared out fairly too.
+What is in flight is counted with a random fraction on top. Among equals chance decides by that, so that a quiet service is
+shared out too; and an idle light endpoint does not come before each heavy one that has a single request.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class LeastConnections:
         """See ``Balancer``."""
         count = len(endpoints)
         looked = endpoints if count <= EXACT else self._drawn(endpoints, count.bit_length())
-        least: list[Endpoint] = []
+        draw = self._random.random
+        least: Endpoint | None = None
         lowest = inf
         for endpoint in looked:
             breaker = endpoint.breaker
@@ -47,30 +49,17 @@ class LeastConnections:
                 and (breaker is None or not breaker.state or breaker.admits(now))
                 and endpoint not in tried
             ):
-                busy = endpoint.in_flight / weight
+                busy = (endpoint.in_flight + draw()) / weight
                 if busy < lowest:
                     lowest = busy
-                    least = [endpoint]
-                elif busy == lowest:
-                    least.append(endpoint)
-        return self._one_of(least or _least(candidates(endpoints, now, tried)))
+                    least = endpoint
+        return least or self._least(candidates(endpoints, now, tried))
 
     def _drawn(self, endpoints: Sequence[Endpoint], count: int) -> list[Endpoint]:
         draw = self._random.random
         whole = len(endpoints)
         return [endpoints[int(draw() * whole)] for _ in range(count)]
 
-    def _one_of(self, equals: Sequence[Endpoint]) -> Endpoint | None:
-        if len(equals) < 2:
-            return equals[0] if equals else None
-        left = self._random.random() * sum([endpoint.weight for endpoint in equals])
-        for endpoint in equals:
-            left -= endpoint.weight
-            if left < 0:
-                return endpoint
-        return equals[-1]
-
-
-def _least(choices: Sequence[Endpoint]) -> list[Endpoint]:
-    lowest = min((endpoint.in_flight / endpoint.weight for endpoint in choices), default=0.0)
-    return [endpoint for endpoint in choices if endpoint.in_flight / endpoint.weight == lowest]
+    def _least(self, choices: Sequence[Endpoint]) -> Endpoint | None:
+        draw = self._random.random
+        return min(choices, key=lambda endpoint: (endpoint.in_flight + draw()) / endpoint.weight, default=None)
