@@ -91,7 +91,7 @@ class Weighted:
         busy = endpoint.in_flight
         bound = CROWDED * (self._usual * endpoint.weight + 1)
         # An endpoint that hangs must not become the usual.
-        self._usual += USUAL_SHARE * (min(busy, 2 * bound) / endpoint.weight - self._usual)
+        self._usual += USUAL_SHARE * (min(busy, bound) / endpoint.weight - self._usual)
         return busy > bound and self._random.random() * busy > bound
 
     def _any(self, choices: Sequence[Endpoint]) -> Endpoint | None:

@@ -91,6 +91,7 @@ class Service:
     def list(self, endpoints: Sequence[Endpoint]) -> None:
         """These are all endpoints from here on."""
         self.listed = endpoints
+        self.endpoints = ()  # A new set even if they are the same ones: their weights or zones may have changed.
         self.review()
 
     def review(self) -> None:
