@@ -89,6 +89,8 @@ class Latency:
         self._value = value
 
     def at(self, now: float) -> float:
+        if not self._heard:
+            return self._value  # An assumption does not get better with time.
         return self._value * exp((self._stamp - now) / self._balancer.settings.decay)
 
     def responded(self, now: float, seconds: float, status: int) -> None:
@@ -112,3 +114,4 @@ class Latency:
         averaged = self._value * kept + max(settings.penalty, seconds) * (1 - kept)
         self._value = max(averaged, seconds)  # So long it was waited for, whatever came of it.
         self._stamp = now
+        self._heard = True

@@ -8,9 +8,8 @@ it depends on how many there are: an endpoint that comes takes its keys from the
 them, and no other key moves.
 
 *Bounded loads* (V. Mirrokni, M. Thorup, M. Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016): an endpoint
-that has more than ``load`` times its share of what is in flight passes on what it would get, first to the owners of the
-key's other probes, then clockwise. The same way goes what may not be picked or was tried: for each key the order is
-fixed.
+that has more than ``load`` times its share of what is in flight passes on what it would get, as if it had no points: to
+many others, for each key to the same one. So does one that may not be picked or was tried.
 
 A request without a key is drawn by weight.
 """
@@ -34,8 +33,10 @@ POINTS: Final = 8
 PROBES: Final = 8
 MOST_POINTS: Final = 100_000
 """Weights that need more are halved, all of them, until they do not."""
+FEW: Final = 4
+"""So little in flight is no load: with five requests in a service of ten, one would be more than its share."""
 STEPS: Final = 64
-"""How far a key is passed on clockwise."""
+"""How far a probe goes on behind points that are of no use."""
 _MASK: Final = (1 << 64) - 1
 _MIXER: Final = 0x9E3779B97F4A7C15
 """2^64 by the golden ratio: what it multiplies is spread evenly (D. Knuth, TAOCP 6.4)."""
@@ -78,21 +79,39 @@ class RingHash:
         # hot: nearly always the first one is it.
         place = min(places)[1]
         endpoint = owners[place]
-        if endpoint.in_flight < room * endpoint.weight and fit(endpoint, now, tried):
+        busy = endpoint.in_flight
+        if (busy < FEW or busy < room * endpoint.weight) and fit(endpoint, now, tried):
             return endpoint
-        order = [at for _, at in sorted(places)]
-        behind = place + 1 - len(owners)  # Counted from the ring's end, as Python does, so that it closes by itself.
-        order += range(behind, min(place, behind + STEPS))
+        return self._pass_on(places, now, tried, room) or self._any(key, candidates(endpoints, now, tried))
+
+    def _pass_on(
+        self, places: Sequence[tuple[int, int]], now: float, tried: Collection[Endpoint], room: float
+    ) -> Endpoint | None:
+        """The owner as if those that are full or may not be picked had no points; one that is full if all others are."""
+        points, owners = self._points, self._owners
+        count = len(owners)
+        found: Endpoint | None = None
         full: Endpoint | None = None
-        for at in order:
-            endpoint = owners[at]
-            if fit(endpoint, now, tried):
-                if endpoint.in_flight < room * endpoint.weight:
-                    return endpoint
-                full = full or endpoint
-        if full is not None:
-            return full
-        choices = candidates(endpoints, now, tried)
+        nearest = nearest_full = _MASK + 1
+        for distance, place in places:
+            probe = points[place] - distance
+            # From the ring's end backwards, as Python counts, so that it closes by itself.
+            for at in range(place - count, min(place, place - count + STEPS)):
+                distance = points[at] - probe & _MASK
+                if distance >= nearest:
+                    break
+                endpoint = owners[at]
+                if not fit(endpoint, now, tried):
+                    continue
+                busy = endpoint.in_flight
+                if busy < FEW or busy < room * endpoint.weight:
+                    found, nearest = endpoint, distance
+                    break
+                if distance < nearest_full:
+                    full, nearest_full = endpoint, distance
+        return found or full
+
+    def _any(self, key: int, choices: Sequence[Endpoint]) -> Endpoint | None:
         return choices[key * len(choices) >> 64] if choices else None
 
     def _places(self, key: int) -> list[tuple[int, int]]:
