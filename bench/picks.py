@@ -39,19 +39,23 @@ def picks(work: Workplace) -> Report:
 def report() -> Report:
     headings = ["algorithm, endpoints", "pick µs", "a third open µs", "change ms"]
     found = Report("picks", "Picks: microseconds of one, with what it is told", headings)
-    for algorithm in ALGORITHMS:
+    lines: list[tuple[str, Algorithm, tuple[int, ...]]] = [(algorithm, algorithm, (1,)) for algorithm in ALGORITHMS]
+    lines.insert(1, ("round_robin, weights 3 2 1 1", "round_robin", (3, 2, 1, 1)))
+    for name, algorithm, weights in lines:
         for count in COUNTS:
-            pick, barred, change = measured(algorithm, count)
-            found.rows.append([f"{algorithm}, {count:,}", f"{pick:.1f}", f"{barred:.1f}", f"{change:.2f}"])
-            variant = f"{algorithm}, {count:,}"
+            pick, barred, change = measured(algorithm, count, weights)
+            variant = f"{name}, {count:,}"
+            found.rows.append([variant, f"{pick:.1f}", f"{barred:.1f}", f"{change:.2f}"])
             found.figures.append(Figure("picks", "sidecar", _PICK, [pick], variant))
             found.figures.append(Figure("picks", "sidecar", _CHANGE, [change], variant))
     return found
 
 
-def measured(algorithm: Algorithm, count: int) -> tuple[float, float, float]:
-    """Microseconds of a pick and of one with a third of the endpoints open, milliseconds of a change."""
-    endpoints = tuple(Endpoint(f"10.0.{number >> 8}.{number & 255}", 80) for number in range(count))
+def measured(algorithm: Algorithm, count: int, weights: Sequence[int]) -> tuple[float, float, float]:
+    """Microseconds of a pick and of one with a third of the endpoints open, milliseconds of a change. ``weights`` recur."""
+    endpoints = tuple(
+        Endpoint(f"10.0.{number >> 8}.{number & 255}", 80, weights[number % len(weights)]) for number in range(count)
+    )
     balancer = make(Policies(balance=algorithm), "", Service(endpoints), Random(1))
     balancer.pick(endpoints, 0.0, (), 1)
     healthy = _fastest(balancer, endpoints)

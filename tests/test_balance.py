@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -373,6 +374,48 @@ def test_a_weighted_endpoint_that_comes_back_gets_its_share_and_no_burst() -> No
     back = picks(balancer, endpoints, 600)
     assert "aaaa" not in back
     assert abs(back.count("a") - 300) < 5
+
+
+@pytest.mark.parametrize("weights", [(3, 2, 1) * 20, (100, 1) * 17])
+def test_many_unequal_weights_are_exact_and_spread(weights: tuple[int, ...]) -> None:
+    """Beyond thirty-two endpoints too, each has its turns to the last one, and no two of them in a row."""
+    endpoints = service(*weights)
+    rounds = 20
+    found = picks(RoundRobin(Random(1)), endpoints, rounds * sum(weights))
+    shares = Counter(found)
+    assert all(abs(shares[endpoint.host] - rounds * endpoint.weight) <= 1 for endpoint in endpoints)
+    assert not any(one == other for one, other in pairwise(found))
+
+
+def test_many_unequal_weights_keep_their_turns_as_endpoints_come_and_go() -> None:
+    """Whoever stays is due when it was, and whoever comes gets no more than its share."""
+    endpoints = service(*(3, 2, 1) * 20)
+    balancer = RoundRobin(Random(1))
+    shares = Counter(picks(balancer, endpoints, 3000))
+    for number in range(20):
+        joined = Endpoint("!", 80, 3)
+        changed = [*endpoints[: 40 + number], joined]
+        shares += Counter(picks(balancer, changed, 2 * sum(endpoint.weight for endpoint in changed)))
+    assert shares["!"] == pytest.approx(20 * 2 * 3, abs=12)
+    assert max(shares[host] for host in "adg") - min(shares[host] for host in "adg") <= 2
+
+
+def test_among_many_unequal_weights_a_pick_looks_at_the_next_ones_only() -> None:
+    """With a third of them open, tried ones too: the price does not grow with the service."""
+    endpoints = Counting(service(*(3, 2, 1, 1) * 250))
+    for endpoint in endpoints[::3]:
+        endpoint.breaker = FakeBreaker(state=2)
+    balancer = RoundRobin(Random(1))
+    balancer.pick(endpoints, 0.0, (), None)
+    endpoints.looks = 0
+    shares: Counter[int] = Counter()
+    for _ in range(3500):
+        choice = balancer.pick(endpoints, 0.0, endpoints[1:2], None)
+        assert choice is not None
+        assert choice.breaker is None
+        shares[choice.weight] += 1
+    assert endpoints.looks <= 3500 * 2
+    assert [shares[weight] for weight in (3, 2, 1)] == pytest.approx([1500, 1000, 1000], rel=0.05)
 
 
 # Least request

@@ -234,5 +234,5 @@ def test_algorithms_that_nobody_asks_for_are_not_loaded() -> None:
         "print(sorted(name for name in sys.modules if name.startswith('sidecar.balance.')))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
-    loaded = [f"sidecar.balance.{name}" for name in ("make", "round_robin", "settings")]
+    loaded = [f"sidecar.balance.{name}" for name in ("make", "round_robin", "settings", "turns")]
     assert said.strip() == repr(loaded)
