@@ -5,8 +5,8 @@ figures on every machine. Requests come at random at a fixed rate, whatever beco
 picks an endpoint, and what it is told of the outcome is what an exchange would tell it. An endpoint serves so many at a
 time, takes a random time for each, and lets the others wait.
 
-There are no breakers and no retries: what is shown is what an algorithm does by itself. ``--plots DIRECTORY`` draws it
-(``bench.panels``).
+There are no retries, and breakers only if asked for: what is shown is what an algorithm does by itself. ``--plots
+DIRECTORY`` draws it (``bench.panels``).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from sidecar.clock import Random
 from sidecar.config.schema import Policies
 from sidecar.model import Endpoint
 from sidecar.resilience import limits
+from sidecar.resilience.breaker import Breaker
+from sidecar.resilience.breaker import Settings as BreakerSettings
 
 ALGORITHMS: Final[tuple[Algorithm, ...]] = (
     "round_robin", "random", "weighted", "least_request", "least_connections", "peak_ewma", "ring_hash",
@@ -42,7 +44,6 @@ BEGIN, END = 10.0, 30.0
 SERVICE_SECONDS: Final = 0.02
 """Mean, exponentially distributed."""
 WORKERS: Final = 16
-"""How many requests an endpoint serves at a time."""
 SLOWER: Final = 10.0
 GIVEN_UP: Final = 1.0
 """Seconds until an attempt that gets no answer is given up."""
@@ -63,6 +64,8 @@ class Scenario:
     """``fast``: at once; ``silent``: by never answering."""
     joins: bool = False
     """Whether it is there only from ``BEGIN`` on."""
+    workers: int = WORKERS
+    """How many requests an endpoint serves at a time."""
 
 
 def amiss(now: float) -> bool:
@@ -83,6 +86,7 @@ SCENARIOS: Final = {
         Scenario("failing", fails="fast"),
         Scenario("silent", fails="silent"),
         Scenario("new", slower=cold, joins=True),
+        Scenario("busy", slower=lambda now: 2.0, workers=1),
     )
 }
 
@@ -131,25 +135,29 @@ class Place:
 
 
 @cache
-def run(algorithm: Algorithm, name: str, slow_start: float | None = None, seed: int = 1) -> Run:
-    """One algorithm in one scenario; ``slow_start`` in seconds."""
-    return _Simulation(SCENARIOS[name], Policies(balance=algorithm, slow_start=slow_start), seed).run()
+def run(algorithm: Algorithm, name: str, slow_start: float | None = None, breakers: bool = False, seed: int = 1) -> Run:
+    """One algorithm in one scenario; ``slow_start`` in seconds, ``breakers`` with their defaults."""
+    return _Simulation(SCENARIOS[name], Policies(balance=algorithm, slow_start=slow_start), breakers, seed).run()
 
 
 class _Simulation:
-    def __init__(self, scenario: Scenario, policies: Policies, seed: int) -> None:
+    def __init__(self, scenario: Scenario, policies: Policies, breakers: bool, seed: int) -> None:
         self._scenario = scenario
         self._random = Random(seed)
         self._places = [
             Place(Endpoint(f"10.0.0.{number}", 80, weight)) for number, weight in enumerate(scenario.weights)
         ]
         endpoints = tuple(place.endpoint for place in self._places)
+        if breakers:
+            for endpoint in endpoints:
+                endpoint.breaker = Breaker(policies.breaker or BreakerSettings())
         self._service = Service(endpoints)
         self._balancer: Balancer = make(policies, "", self._service, Random(seed + 1))
         self._position = {endpoint: number for number, endpoint in enumerate(endpoints)}
         self._events: list[tuple[float, int, int, float]] = []
         """When, which in turn, at which endpoint, and since when it was waited for; negative: a failure."""
         self._turn = 0
+        self._tickets: dict[tuple[int, float], int] = {}
         self._result = Run([[0] * SECONDS for _ in endpoints])
 
     def run(self) -> Run:
@@ -174,10 +182,12 @@ class _Simulation:
         number = self._position[endpoint]
         self._result.picks[number][int(now)] += 1
         endpoint.in_flight += 1
+        if endpoint.breaker is not None:
+            self._tickets[number, now] = endpoint.breaker.begin(now)
         place = self._places[number]
         if self._scenario.fails and number == 0 and amiss(now):
             self._later(now + (FAST if self._scenario.fails == "fast" else GIVEN_UP), number, -now)
-        elif place.served < WORKERS:
+        elif place.served < self._scenario.workers:
             self._serve(number, now, now)
         else:
             place.waiting.append(now)
@@ -196,6 +206,9 @@ class _Simulation:
         place = self._places[number]
         load = place.endpoint.load
         place.endpoint.in_flight -= 1
+        breaker = place.endpoint.breaker
+        if breaker is not None:
+            (breaker.failure if since < 0 else breaker.success)(now, self._tickets.pop((number, abs(since))))
         if since < 0:
             self._result.failures[int(-since)] += 1
             if load is not None:

@@ -24,6 +24,7 @@ from sidecar.resilience.limits import Limits
 from sidecar.resilience.limits import Settings as LimitsSettings
 from tests.exchange.steps import heard, request, response
 from tests.exchange.test_call_count import counted
+from tests.support.admin import Admin
 from tests.support.configs import lined, written
 from tests.support.world import LISTEN, Peer, World
 
@@ -236,3 +237,22 @@ def test_algorithms_that_nobody_asks_for_are_not_loaded() -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
     loaded = [f"sidecar.balance.{name}" for name in ("make", "round_robin", "settings", "turns")]
     assert said.strip() == repr(loaded)
+
+
+def test_the_admin_api_tells_what_was_measured() -> None:
+    """In words, for each endpoint; where nothing is measured there are none."""
+    admin = Admin(configured('balance = "peak_ewma"\n'))
+    call(admin.world, admin.world.client(), seconds=0.25)
+    told = {row["measured"] for row in admin.rows("/api/v1/services/orders/endpoints")}
+    assert "counts as one that answers in 250 ms" in told
+    assert told - {"counts as one that answers in 250 ms"} <= {
+        "counts as one that answers in 30 ms, which is assumed",
+        "",
+    }
+    admin = Admin(configured('balance = "weighted"\n'))
+    call(admin.world, admin.world.client(), seconds=0.04)
+    told = {row["measured"] for row in admin.rows("/api/v1/services/orders/endpoints")}
+    assert told == {"", "has 100% of its weight, answers take 40 ms, 0% of the attempts fail"}
+    admin = Admin(configured())
+    call(admin.world, admin.world.client())
+    assert {row["measured"] for row in admin.rows("/api/v1/services/orders/endpoints")} == {""}

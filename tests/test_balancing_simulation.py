@@ -87,6 +87,22 @@ def test_dynamic_weights_do_not_swing() -> None:
     assert max(recovered) - min(recovered) < 0.03
 
 
+def test_a_weaker_endpoint_of_a_busy_service_gets_what_it_can_do() -> None:
+    """Endpoints that serve one request at a time, six tenths busy, one of them half as fast: round robin drowns it; dynamic
+    weights find a share that it can bear within seconds, and stay there although its latency follows its share."""
+    drowned, found = run("round_robin", "busy"), run("weighted", "busy")
+    assert drowned.percentile(0.99, 30, SECONDS) > 5.0
+    assert found.percentile(0.99, 30, SECONDS) < 0.5
+    shares = [found.share(0, begin, begin + 10) for begin in range(10, SECONDS, 10)]
+    assert all(0.04 < share < 0.07 for share in shares), shares
+
+
+@pytest.mark.parametrize("algorithm", ["least_request", "least_connections", "peak_ewma"])
+def test_so_it_is_with_what_looks_at_the_load(algorithm: Algorithm) -> None:
+    """The same service, with less to wait than dynamic weights have."""
+    assert run(algorithm, "busy").percentile(0.99, 30, SECONDS) < 0.2
+
+
 @measuring
 def test_failing_fast_attracts_nothing(algorithm: Algorithm) -> None:
     """An endpoint that answers 500 after a millisecond is always idle and always fast, and gets less all the same."""
@@ -100,6 +116,7 @@ def test_failing_fast_attracts_nothing(algorithm: Algorithm) -> None:
 def test_those_that_only_count_need_a_breaker_for_that() -> None:
     """What is in flight says nothing of failures: docs/balancing.md tells so, and this is the figure."""
     assert run("least_connections", "failing").failed(BEGIN, END) > 0.15
+    assert run("least_connections", "failing", breakers=True).failed(BEGIN, END) < 0.015
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ class Latency:
             return self._value  # An assumption does not get better with time.
         return self._value * exp((self._stamp - now) / self._balancer.settings.decay)
 
+    def describe(self, now: float) -> str:
+        """See ``Load``."""
+        heard = "" if self._heard else ", which is assumed"
+        return f"counts as one that answers in {self.at(now) * 1000:.0f} ms{heard}"
+
     def responded(self, now: float, seconds: float, status: int) -> None:
         """See ``Load``."""
         if status == TOO_MANY_REQUESTS:

@@ -168,6 +168,13 @@ class Record:
     def units(self) -> int:
         return round(self.weight * UNIT * self.factor)
 
+    def describe(self, now: float) -> str:
+        """See ``Load``."""
+        attempts = self._answers + self._failures
+        failing = self._failures / attempts if attempts else 0.0
+        latency = f", answers take {exp(self.mean) * 1000:.0f} ms" if self.mean is not None else ""
+        return f"has {self.factor:.0%} of its weight{latency}, {failing:.0%} of the attempts fail"
+
     def responded(self, now: float, seconds: float, status: int) -> None:
         """See ``Load``."""
         self._fade(now)
