@@ -121,10 +121,19 @@ def test_each_group_is_balanced_and_measured_by_itself() -> None:
     for endpoint in listed[1:3]:
         endpoint.breaker = FakeBreaker(state=2)
     assert set(picks(balancer, moved, 300)) == set("aABC")
+    for endpoint in listed[1:3]:
+        endpoint.breaker = None
+    balancer.pick(moved, 2.0, (), None)  # Now the group that it left meets its new set, last.
+    for endpoint in listed[1:3]:
+        endpoint.breaker = FakeBreaker(state=2)
     before.failed(0.0, 1.0)
     before.responded(0.0, 1.0, 200)
     shares = Counter(picks(balancer, moved, 4000))
     assert all(shares[host] == pytest.approx(1000, rel=0.15) for host in "aABC")
+    assert listed[0].load is not None
+    for _ in range(200):
+        listed[0].load.failed(3.0, 1.0)
+    assert picks(balancer, moved, 4000, now=3.0).count("a") < 300
 
 
 # Slow start

@@ -22,6 +22,7 @@ from sidecar.config.schema import Policies
 from sidecar.model import Endpoint
 from sidecar.resilience.limits import Limits
 from sidecar.resilience.limits import Settings as LimitsSettings
+from sidecar.resilience.standing import judge
 from tests.exchange.steps import heard, request, response
 from tests.exchange.test_call_count import counted
 from tests.support.admin import Admin
@@ -256,3 +257,47 @@ def test_the_admin_api_tells_what_was_measured() -> None:
     admin = Admin(configured())
     call(admin.world, admin.world.client())
     assert {row["measured"] for row in admin.rows("/api/v1/services/orders/endpoints")} == {""}
+
+
+ZONES = (
+    LISTEN + 'zone = "a"\n[services.orders]\nprefer_zone = true\n'
+    'endpoints = [{ address = "10.0.0.1:9001", zone = "a" }, { address = "10.0.0.2:9001", zone = "b" }]\n'
+)
+
+
+def test_calls_stay_in_the_zone_and_leave_it_for_a_retry() -> None:
+    """With the only endpoint of the zone refusing, the next attempt goes to the other one; afterwards calls come back."""
+    world = World(ZONES)
+    client = world.client()
+    for _ in range(4):
+        call(world, client)
+    assert [endpoint.label for endpoint in world.endpoints if endpoint.pool is not None] == ["10.0.0.1:9001"]
+    client.send(request())
+    near = next(one for one in world.peers if one.received and one is not client)
+    near.take()
+    near.send(response(503))
+    world.pass_time(0.2)
+    far = world.accept("10.0.0.2:9001")
+    far.send(response())
+    assert heard(client).status == 200
+    client.send(request())
+    assert near.take()
+
+
+def test_a_zone_without_anybody_well_is_left_and_its_share_is_of_those_that_are_listed() -> None:
+    """What the registry or a check says of an endpoint counts, though it is not in the set that is picked from."""
+    listed = ", ".join(
+        f'{{ address = "10.0.0.{number}:9001", zone = "{"a" if number < 5 else "b"}" }}' for number in range(1, 9)
+    )
+    world = World(LISTEN + f'zone = "a"\n[services.orders]\nprefer_zone = true\nendpoints = [{listed}]\n')
+    service = world.sidecar.assembly.services["orders"]
+
+    def stay() -> float:
+        found = [service.balancer.pick(service.endpoints, world.time.now, (), None) for _ in range(2000)]
+        return sum(endpoint is not None and endpoint.zone == "a" for endpoint in found) / 2000
+
+    assert stay() == 1.0
+    for ill, share in ((1, 1.0), (2, 0.7), (3, 0.35), (4, 0.0)):
+        judge(service.listed[ill - 1], check="it does not answer")
+        service.review()
+        assert stay() == pytest.approx(share, abs=0.04)

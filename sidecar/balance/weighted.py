@@ -101,8 +101,9 @@ class Weighted:
 
     def _meet(self, endpoints: Sequence[Endpoint]) -> None:
         for endpoint in self._known:
-            if isinstance(endpoint.load, Record):
-                endpoint.load.position = None  # It may still answer, and has no share.
+            load = endpoint.load
+            if isinstance(load, Record) and load.balancer is self:
+                load.position = None  # It may still answer, and has no share.
         self._known = endpoints
         self._reduced.clear()
         self._due = inf
