@@ -37,6 +37,8 @@ FEW: Final = 4
 """So little in flight is no load: with five requests in a service of ten, one would be more than its share."""
 STEPS: Final = 64
 """How far a probe goes on behind points that are of no use."""
+DEAR: Final = 64
+"""What a point costs that is put in or taken out, in points of a ring that is built anew."""
 _MASK: Final = (1 << 64) - 1
 _MIXER: Final = 0x9E3779B97F4A7C15
 """2^64 by the golden ratio: what it multiplies is spread evenly (D. Knuth, TAOCP 6.4)."""
@@ -138,7 +140,8 @@ class RingHash:
         former, self._units = self._units, units
         gone = [endpoint for endpoint, count in former.items() if units.get(endpoint) != count]
         come = [endpoint for endpoint, count in units.items() if former.get(endpoint) != count]
-        if (len(gone) + len(come)) * POINTS > len(units):
+        changed = sum([former[endpoint] for endpoint in gone]) + sum([units[endpoint] for endpoint in come])
+        if changed * DEAR > sum(units.values()):
             self._build()
             return
         for endpoint in gone:
