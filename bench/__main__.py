@@ -15,6 +15,7 @@ from bench import load, machine, origin, proxies, results, speed
 from bench.bodies import big_body, ten_mebibytes
 from bench.idle import idle
 from bench.latency import latency
+from bench.picks import picks
 from bench.process import Failed
 from bench.registry import registry
 from bench.start import start
@@ -33,6 +34,7 @@ SCENARIOS: dict[str, Callable[[Workplace], Report]] = {
     "churn": speed.churn,
     "bodies-10m": ten_mebibytes,
     "big-body": big_body,
+    "picks": picks,
 }
 DEFAULT = ("few", "eleven", "64k", "services", "idle", "start")
 FORMER = {"1000-services": "services"}

@@ -201,7 +201,8 @@ mine = 3
 f = 1
 """)
     expected = [
-        ':8: profiles.a.defaults.balance: expected one of round_robin, least_request, random, not "randm" '
+        ":8: profiles.a.defaults.balance: expected one of round_robin, random, weighted, least_request, "
+        'least_connections, peak_ewma, ring_hash, not "randm" '
         "(did you mean random?)",
         ":10: profiles.b.services.x.endpoints[0].address: is missing",
         ":11: profiles.b.colour: unknown key (known here: service, listen, inbound, outbound, registry, defaults, "

@@ -65,6 +65,8 @@ class EndpointAttributes(Document, frozen=True, kw_only=True):
     """After how long it closes an idle connection, as far as is known."""
     retry_after_seconds: float
     """How long it still wants to be left alone, by its own Retry-After."""
+    measured: str
+    """What its balancer has found out about it, in words; empty where it measures nothing."""
 
 
 class Transitions(Document, frozen=True, kw_only=True):

@@ -127,6 +127,7 @@ def endpoints(snapshots: Snapshots, clock: Clock, name: str | None = None) -> Co
             waiting=len(pool.waiters) if pool is not None else 0,
             idle_limit_seconds=_finite(pool.idle_limit) if pool is not None else None,
             retry_after_seconds=round(max(0.0, endpoint.not_before - clock.now()), 3),
+            measured=endpoint.load.describe(clock.now()) if endpoint.load is not None else "",
         )
 
     return Collection("endpoint", rows, ENDPOINT_FIELDS, _place_id, attributes)

@@ -46,6 +46,7 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "method": (r"[A-Z!#$%&'*+.^_`|~0-9-]{1,32}", "a method in capitals, such as GET"),
     "path": (r"/(?:(?![?#])[!-~])*", "a path that begins with / and has no query"),
     "header name": (r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", "a header name in lower case"),
+    "token": (r"[A-Za-z0-9!#$%&'*+.^_`|~-]{0,128}", "the name of a header or a cookie"),
     "header value": (r"[ -~]*", "printable ASCII characters"),
     "agent": (
         r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?",

@@ -23,6 +23,7 @@ _WORDS: Final = {
     "health path": "path",
     "place": "host:port",
     "file": "path",
+    "token": "text",
     "header value": "text",
 }
 """Titles that people know by another word."""

@@ -12,6 +12,8 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from sidecar.balance import settings as balancing
+from sidecar.balance.make import Algorithm
 from sidecar.config.kinds import (
     Count,
     HeaderName,
@@ -170,9 +172,12 @@ class Overrides(Table, frozen=True, kw_only=True):
 class Policies(Overrides, frozen=True, kw_only=True):
     """``[defaults]``, and what a service may say instead."""
 
-    balance: Annotated[Literal["round_robin", "least_request", "random"], about("How an endpoint is chosen.")] = (
-        "round_robin"
-    )
+    balance: Annotated[Algorithm, about("How an endpoint is chosen.")] = "round_robin"
+    prefer_zone: Annotated[bool, about("Whether endpoints of our own zone come first, while it can bear that.")] = False
+    slow_start: Annotated[Duration | None, about("Until an endpoint that is new gets all of its share.")] = None
+    weighted: Annotated[balancing.Weighted, about('With `balance = "weighted"`.')] = balancing.Weighted()
+    peak_ewma: Annotated[balancing.PeakEwma, about('With `balance = "peak_ewma"`.')] = balancing.PeakEwma()
+    ring_hash: Annotated[balancing.RingHash, about('With `balance = "ring_hash"`.')] = balancing.RingHash()
     connect_timeout: Annotated[Duration, about("Until a connection stands.")] = 1.0
     stall_timeout: Annotated[Duration, about("Without progress on a body that is owed.")] = 60.0
     panic_threshold: Annotated[

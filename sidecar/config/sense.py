@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Final
 
-from sidecar.config.schema import File, Registry, RouteTable, ServiceTable
+from sidecar.config.schema import Config, File, Policies, Registry, RouteTable, ServiceTable
 from sidecar.config.units import Address, hint, shown
 from sidecar.config.walk import Path
 from sidecar.health.settings import Settings as HealthSettings
@@ -42,6 +42,31 @@ def senseless(file: File) -> Iterator[tuple[Path, str]]:
         names.add(route.name)
         for key, what in _about_route(route, file.services):
             yield ("routes", index, *key), what
+
+
+def contradictory(config: Config) -> Iterator[tuple[Path, str]]:
+    """The same of what only shows once everything is inherited."""
+    told = list(_about_balancing(config.defaults, config.service.zone))
+    for key, what in told:
+        yield ("defaults", *key), what
+    for name, service in config.services.items():
+        for key, what in _about_balancing(service, config.service.zone):
+            if (key, what) not in told:
+                yield ("services", name, *key), what
+
+
+def _about_balancing(policy: Policies, zone: str) -> Iterator[tuple[Path, str]]:
+    ring = policy.ring_hash
+    if policy.prefer_zone and not zone:
+        yield ("prefer_zone",), "needs to know which zone is our own: say so in service.zone"
+    if policy.balance != "ring_hash":
+        return
+    if ring.on in ("header", "cookie") and not ring.name:
+        yield ("ring_hash", "name"), f"is missing: which {ring.on} says where a request belongs?"
+    if policy.prefer_zone:
+        yield ("prefer_zone",), "goes with every algorithm but ring_hash, where the key alone decides: set it to false"
+    if policy.slow_start is not None:
+        yield ("slow_start",), 'goes with every algorithm but ring_hash, where the key alone decides: set it to "none"'
 
 
 def _about_listeners(file: File) -> Iterator[tuple[Path, str]]:

@@ -92,6 +92,7 @@ class Service:
     def list(self, endpoints: Sequence[Endpoint]) -> bool:
         """These are all endpoints from here on; whether panic has begun or ended with that."""
         self.listed = endpoints
+        self.endpoints = ()  # A new set even if they are the same ones: their weights or zones may have changed.
         return self.review()
 
     def review(self) -> bool:
