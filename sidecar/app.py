@@ -101,7 +101,8 @@ class Sidecar:
         self._take_over(self.assembly)
 
     def _assemble(self, config: Config, former: Assembly | None = None) -> Assembly:
-        return Assembly(config, self._random, self._identity, self._pools.forget, self.registries.find, former)
+        of = self.registries
+        return Assembly(config, self._random, self._identity, self._pools.forget, of.find, former, of.owns)
 
     @property
     def config(self) -> Config:
@@ -308,12 +309,3 @@ def _instance(service: OwnService, host: str, port: int) -> Instance:
         meta=service.meta,
         version=service.version,
     )
-
-
-def new_source(config: Config, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random) -> Source | None:
-    """The registry that moves by itself, if the configuration names one."""
-    if config.registry.kind != "local":
-        return None
-    from sidecar.discovery.local.registry import LocalRegistry  # Who has another registry does without it.
-
-    return LocalRegistry(loop, clock, random, config.registry.local.directory)

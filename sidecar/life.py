@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from sidecar.app import Sidecar, new_source
+from sidecar.app import Sidecar
 from sidecar.clock import Clock, Random
 from sidecar.config.load import Loaded
 from sidecar.config.units import Address
@@ -26,6 +26,7 @@ from sidecar.config.watch import Watch
 from sidecar.discovery.registries import Unusable
 from sidecar.drain import Drain
 from sidecar.reload import FIXED, TOLD, Reloader
+from sidecar.sources import new_source
 from sidecar.telemetry.export.install import install, new_writer
 from sidecar.telemetry.export.writer import Writer
 from sidecar.telemetry.log import Settings as LogSettings
@@ -76,7 +77,11 @@ async def _live(
 ) -> int:
     life = Life()
     config, random = loaded.config, Random()
-    source = new_source(config, life.loop, clock, random)
+    try:
+        source = new_source(config, life.loop, clock, random)
+    except Unusable as error:
+        log.error("the registry cannot be used: %s", error)
+        return 1
     sidecar = Sidecar(config, life.loop, clock, random, source=source, writer=writer, actions=life)
     life.reloader = Reloader(sidecar, loaded, read, log_by, FIXED if command is None else FIXED + TOLD)
     sidecar.entries = life.reloader.entries

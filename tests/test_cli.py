@@ -199,7 +199,7 @@ def test_a_registry_that_there_is_not_is_told_by_its_flag(started: Started) -> N
     """Kinds are those of the configuration."""
     result = call("run", "--app", "a:1", "--registry", "consul://127.0.0.1:8500")
     assert result.exit_code == 78
-    assert result.stderr.startswith("--registry: registry.kind: expected one of local, static, not")
+    assert result.stderr.startswith("--registry: registry.kind: expected one of local, static, dns, not")
 
 
 @pytest.mark.parametrize("how", [{"SIDECAR_PROFILE": "production"}, {}])

@@ -373,7 +373,33 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
         ("[services.a]\nendpoints = [{address='h:1', weight=-1}]", "services.a.endpoints[0].weight: must be at least"),
         ("[inbound]\ntrusted = ['10.0.0.1/8']", "inbound.trusted[0]: has bits set beyond its prefix"),
         ("[inbound]\nmax_connections = 0", "inbound.max_connections: must be at least 1, not 0"),
-        ("[registry]\nkind = 'consul'", 'registry.kind: expected one of local, static, not "consul"'),
+        ("[registry]\nkind = 'consul'", 'registry.kind: expected one of local, static, dns, not "consul"'),
+        (
+            "[registry]\nkind = 'dsn'",
+            'registry.kind: expected one of local, static, dns, not "dsn" (did you mean dns?)',
+        ),
+        (
+            "[registry]\noptions = { a = 1 }",
+            "registry.options: is for registries that somebody has installed; "
+            'the keys of "local" are in [registry.local]',
+        ),
+        ("[registry.dns]\nport = 0", "registry.dns.port: must be at least 1, not 0"),
+        (
+            "[registry.dns]\nsrv = 'http'",
+            'registry.dns.srv: expected a service and a protocol, such as "_http._tcp", not "http"',
+        ),
+        (
+            "[registry.dns]\nservers = ['ns.example.com']",
+            'registry.dns.servers[0]: expected an IP address and a port, such as "127.0.0.1:53", not "ns.example.com"',
+        ),
+        (
+            "[registry.dns]\nnames = { a = 'b:99999' }",
+            'registry.dns.names.a: expected a port from 1 to 65535, not "99999"',
+        ),
+        (
+            "[registry.dns]\nnames = { a = 'srv:b:80' }",
+            'registry.dns.names.a: expected "name", "name:port" or "srv:_http._tcp.name", not "srv:b:80"',
+        ),
         ("[limits]\nheaders = 0", "limits.headers: must be at least 1"),
         ("[limits]\nheader_bytes = '64KB'", "limits.header_bytes: expected a size"),
         ("[timeouts]\nnone = '1s'", "timeouts.none: expected a class name"),

@@ -26,6 +26,7 @@ LEVELS = {
     "sidecar.command": 7,
     "sidecar.guard": 7,
     "sidecar.marks": 7,
+    "sidecar.sources": 7,
     "sidecar.cli": 7,
     "sidecar.demo": 7,
     "sidecar.config": 6,

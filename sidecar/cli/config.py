@@ -22,7 +22,11 @@ _SETTINGS: Final = {
     "outbound": ("listen.outbound", "A", "The address that serves the local application, or none."),
     "admin": ("listen.admin", "A", "The address that the commands talk to, or none."),
     "probes": ("listen.probes", "A", "The address of /health/* and /metrics, or none."),
-    "registry": ("registry.kind", "KIND|URL", "Where endpoints come from that are not configured: local or static."),
+    "registry": (
+        "registry.kind",
+        "KIND|URL",
+        "Where endpoints come from that are not configured: local, static, dns, ...",
+    ),
 }
 """The flags that set a key, one more layer over file and environment: key, form and help of each."""
 

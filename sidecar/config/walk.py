@@ -86,7 +86,7 @@ class Reader:
             return self._table(kind, raw, path)
         if kind is str:
             return str(raw) if isinstance(raw, str) else self._no_text(path, raw)
-        return self._number(kind, raw, path)
+        return self._boolean(raw, path) if kind is bool else self._number(kind, raw, path)
 
     def _note(self, path: Path, what: str) -> Any:
         self.problems.append((path, what))
@@ -178,6 +178,10 @@ class Reader:
             elif field.required:
                 values[key] = self._note(where, "is missing")
         return INVALID if INVALID in values.values() or not raw.keys() <= fields.keys() else kind(**values)
+
+    def _boolean(self, raw: object, path: Path) -> Any:
+        raw = _toml(raw)
+        return raw if isinstance(raw, bool) else self._note(path, f"expected true or false, not {shown(raw)}")
 
     def _number(self, kind: type, raw: object, path: Path) -> Any:
         raw = _toml(raw)

@@ -17,7 +17,7 @@ from typing import Final
 
 from sidecar.clock import Clock
 from sidecar.discovery.endpoint_set import EndpointSet
-from sidecar.discovery.source import Instance, Source
+from sidecar.discovery.source import Instance, Selective, Source
 from sidecar.discovery.static import StaticRegistry, Written
 from sidecar.model import Endpoint
 
@@ -68,6 +68,7 @@ class Registries:
         found: Callable[[str], None],
     ) -> None:
         self.source = source
+        self._selective = source if isinstance(source, Selective) else None
         self._loop = loop
         self._clock = clock
         self._publish = publish
@@ -146,8 +147,14 @@ class Registries:
             self._followed.discard(name)
             self.source.unsubscribe(name)
 
+    def owns(self, name: str) -> bool:
+        """Whether a name with a dot in it could be a service that no configuration has."""
+        return self._selective is not None and self._selective.owns(name)
+
     def find(self, name: str) -> Lookup | None:
         """The question whether there is a service ``name``, if it is worth waiting for an answer."""
+        if self._selective is not None and not self._selective.owns(name):
+            return None
         lookup = self._asked.get(name)
         if lookup is not None or self.source is None or name in self._followed:
             return lookup
