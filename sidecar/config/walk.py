@@ -86,7 +86,11 @@ class Reader:
             return self._table(kind, raw, path)
         if kind is str:
             return str(raw) if isinstance(raw, str) else self._no_text(path, raw)
-        return self._boolean(raw, path) if kind is bool else self._number(kind, raw, path)
+        if kind is bool:
+            return self._boolean(raw, path)
+        if kind is not int and kind is not float:  # A table of somebody else's may have any.
+            raise TypeError(f"{dotted(path)} is of a type that cannot be read: {kind}")
+        return self._number(kind, raw, path)
 
     def _note(self, path: Path, what: str) -> Any:
         self.problems.append((path, what))
