@@ -73,6 +73,7 @@ def _categories(where: Where) -> Iterator[Category]:
     for name, found in (
         ("application", surroundings.application(config)),
         ("endpoints", surroundings.endpoints(config)),
+        ("registry", surroundings.registry(config)),
     ):
         some = list(found)
         if some:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvloop
+from click.testing import CliRunner
 from dnslib import DNSRecord
 
+from sidecar.cli.main import main
 from sidecar.clock import Clock
 from sidecar.discovery.dns.lookup import look_up
 from sidecar.discovery.dns.naming import Naming
 from sidecar.discovery.dns.resolver import Answer, AresResolver, Kind, Trouble
 from sidecar.discovery.dns.settings import DnsRegistry as Settings
 from sidecar.discovery.source import Instance
+from tests.support.configs import written
 from tests.support.dns_servers import DnsServer, answer, dnsmasq, zone
 from tests.support.live import OK, Client, Sidecar, Upstream, answering, until
 
@@ -257,3 +261,27 @@ def test_a_service_that_is_configured_has_its_names_from_the_start() -> None:
             assert sidecar.probe("/health/ready").status == 200
             assert client.get("orders").status == 200
             assert client.get("nobody").reason == "no_endpoints"
+
+
+def test_check_asks_dns_before_anybody_else_does(tmp_path: Path) -> None:
+    """Whether it answers, and whether the services that are configured are there; without one, whether it answers."""
+    with Upstream(answering()) as one, DnsServer(zone(records(one))) as server:
+        head = '[service]\nname = "shop"\n[listen]\ninbound = "none"\noutbound = "127.0.0.1:0"\nadmin = "none"\n'
+        head += 'probes = "none"\n' + REGISTRY % server.address
+        orders = written(tmp_path, "[services.orders]\n", head=head)
+        code, lines = checked(orders)
+        assert code == 0 and "DNS answers" in lines
+        assert "the services that are configured have addresses in DNS: 1" in lines
+        code, lines = checked(written(tmp_path, "[services.orders]\n[services.nobody]\n", head=head))
+        assert code == 0 and "nobody has no address in DNS" in lines
+        server.stop()
+        code, lines = checked(orders)
+        assert code == 1
+        assert "DNS does not answer: _http._tcp.orders.mesh.test: no server can be reached" in lines
+        code, lines = checked(written(tmp_path, "", head=head))
+        assert code == 1 and "DNS does not answer: _http._tcp.sidecar-check.mesh.test: no server" in lines
+
+
+def checked(path: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["check", "--config", path])
+    return result.exit_code, result.output
