@@ -120,7 +120,8 @@ class Sidecar:
         self._take_over(self.assembly)
 
     def _assemble(self, config: Config, former: Assembly | None = None) -> Assembly:
-        return Assembly(config, self._random, self._identity, self._pools.forget, self.registries.find, former)
+        of = self.registries
+        return Assembly(config, self._random, self._identity, self._pools.forget, of.find, former, of.owns)
 
     @property
     def config(self) -> Config:

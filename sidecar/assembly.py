@@ -58,7 +58,8 @@ class Assembly:
     """One configuration, compiled.
 
     ``forget`` is told of endpoints that will be called no more, ``look_up`` asks whether there is a service of a name that
-    no configuration has. ``identity`` marks requests that passed here; ``former`` is the assembly that runs.
+    no configuration has, and ``owns`` whether one with a dot in it could be. ``identity`` marks requests that passed here;
+    ``former`` is the assembly that runs.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Assembly:
         forget: Callable[[Endpoint], None],
         look_up: Callable[[str], Lookup | None],
         former: Assembly | None = None,
+        owns: Callable[[str], bool] = lambda name: False,
     ) -> None:
         self.config = config
+        self._owns = owns
         self._random = random
         self._identity = identity
         self._forget = forget
@@ -204,7 +207,7 @@ class Assembly:
             for name, service in self.services.items()
         }
         routes = [self._route(route) for route in self.config.routes]
-        return Table(routes, plans, self._pass_through, self._identity, self._look_up)
+        return Table(routes, plans, self._pass_through, self._identity, self._look_up, self._owns)
 
     def discover(self, name: str) -> None:
         """The registry has a service ``name``: it can be called from here on."""

@@ -199,7 +199,7 @@ def test_a_registry_that_there_is_not_is_told_by_its_flag(started: Started) -> N
     """Kinds are those of the configuration."""
     result = call("run", "--app", "a:1", "--registry", "etcd://127.0.0.1:2379")
     assert result.exit_code == 78
-    assert "--registry: registry.kind: expected one of local, static, consul, not" in result.stderr
+    assert "--registry: registry.kind: expected one of local, static, consul, dns, not" in result.stderr
 
 
 @pytest.mark.parametrize(

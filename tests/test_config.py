@@ -373,12 +373,38 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
         ("[services.a]\nendpoints = [{address='h:1', weight=-1}]", "services.a.endpoints[0].weight: must be at least"),
         ("[inbound]\ntrusted = ['10.0.0.1/8']", "inbound.trusted[0]: has bits set beyond its prefix"),
         ("[inbound]\nmax_connections = 0", "inbound.max_connections: must be at least 1, not 0"),
-        ("[registry]\nkind = 'eureka'", 'registry.kind: expected one of local, static, consul, not "eureka"'),
+        ("[registry]\nkind = 'eureka'", 'registry.kind: expected one of local, static, consul, dns, not "eureka"'),
         ("[registry.consul]\naddress = 'ftp://a'", "registry.consul.address: expected the address of an agent"),
         ("[registry.consul]\nagents = ['http://a:1', 'b']", "registry.consul.agents[1]: expected the address"),
         ("[registry.consul]\nttl = '1s'", "registry.consul.ttl: must be at least 3s, not 1s"),
         ("[registry.consul]\nderegister_after = '30s'", "registry.consul.deregister_after: must be at least 1m"),
         ("[registry.consul]\ncert_file = 'x.pem'", "registry.consul.key_file: is missing: a certificate and its key"),
+        (
+            "[registry]\nkind = 'dsn'",
+            'registry.kind: expected one of local, static, consul, dns, not "dsn" (did you mean dns?)',
+        ),
+        (
+            "[registry]\noptions = { a = 1 }",
+            "registry.options: is for registries that somebody has installed; "
+            'the keys of "local" are in [registry.local]',
+        ),
+        ("[registry.dns]\nport = 0", "registry.dns.port: must be at least 1, not 0"),
+        (
+            "[registry.dns]\nsrv = 'http'",
+            'registry.dns.srv: expected a service and a protocol, such as "_http._tcp", not "http"',
+        ),
+        (
+            "[registry.dns]\nservers = ['ns.example.com']",
+            'registry.dns.servers[0]: expected an IP address and a port, such as "127.0.0.1:53", not "ns.example.com"',
+        ),
+        (
+            "[registry.dns]\nnames = { a = 'b:99999' }",
+            'registry.dns.names.a: expected a port from 1 to 65535, not "99999"',
+        ),
+        (
+            "[registry.dns]\nnames = { a = 'srv:b:80' }",
+            'registry.dns.names.a: expected "name", "name:port" or "srv:_http._tcp.name", not "srv:b:80"',
+        ),
         ("[limits]\nheaders = 0", "limits.headers: must be at least 1"),
         ("[dependencies.db]\naddress = 'a:1'\ngates = 1", "dependencies.db.gates: expected true or false, not 1"),
         ("[dependencies.db]\nkind = 'tcp'", "dependencies.db.address: is missing: where is it, as host:port?"),

@@ -35,7 +35,7 @@ from sidecar.resilience import limits
 from sidecar.routing.plan import Service
 from sidecar.telemetry.lag import Lag
 from sidecar.telemetry.stats import Stats
-from tests.support import pages
+from tests.support import example_registry, pages
 from tests.test_house import LEVELS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +84,8 @@ def test_every_toml_block_loads(page: str, block: str, tmp_path: Path) -> None:
     """What a page shows can be copied; a fragment without a [service] is one of a file that names an application."""
     file = tmp_path / "sidecar.toml"
     file.write_text(block)
-    load(str(file), flags=() if "[service]" in block else ANY_APP)
+    with example_registry.installed(tmp_path):
+        load(str(file), flags=() if "[service]" in block else ANY_APP)
 
 
 def said_defaults() -> Iterator[tuple[str, str, str]]:

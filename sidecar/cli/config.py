@@ -25,7 +25,7 @@ _SETTINGS: Final = {
     "registry": (
         "registry.kind",
         "KIND|URL",
-        "Where endpoints come from that are not configured: local, static, consul.",
+        "Where endpoints come from that are not configured: local, static, consul, dns, ...",
     ),
 }
 """The flags that set a key, one more layer over file and environment: key, form and help of each."""

@@ -137,6 +137,8 @@ def registry(config: Config) -> Iterator[Check]:
     """Whether the registry answers, where it is one that has to be asked."""
     if config.registry.kind == "consul":
         yield from asyncio.run(_consul(config))
+    elif config.registry.kind == "dns":
+        yield from _dns(config)
 
 
 async def _consul(config: Config) -> list[Check]:
@@ -161,6 +163,26 @@ async def _consul(config: Config) -> list[Check]:
         finally:
             await agent.close()
     return checks
+
+
+def _dns(config: Config) -> Iterator[Check]:
+    from sidecar.discovery.dns.asking import ask
+
+    named = [service.name for service in config.services.values() if not service.endpoints][:ASKED]
+    try:
+        answers = ask(config.registry.dns, named, PATIENCE_SECONDS)
+    except OSError as error:
+        yield Check(ERROR, str(error), "look at registry.dns.servers")
+        return
+    mute = [f"DNS does not answer: {why}" for why in answers.values() if isinstance(why, str)]
+    hint = "correct registry.dns.servers or start the server; what is known is kept while nobody answers"
+    yield from _told(mute, "DNS answers", ERROR, hint)
+    nobody = [f"{name} has no address in DNS" for name, count in answers.items() if name and count == 0]
+    if named and not mute:
+        good = f"the services that are configured have addresses in DNS: {len(named)}"
+        yield from _told(
+            nobody, good, WARNING, "start it, or correct registry.dns.domains or names; calls get no_endpoints"
+        )
 
 
 def _told(troubles: list[str], good: str, sign: str, hint: str) -> Iterator[Check]:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, get_args, get_origin
 
 import msgspec
 
+from sidecar.config.installed import BUILT_IN, factory, settings_of
 from sidecar.config.layers import DEFAULT, Layers, Written, written
 from sidecar.config.load import Loaded, reader_for
 from sidecar.config.schema import File, Overrides, RouteTable, ServiceTable
@@ -117,7 +118,9 @@ class _Walk:
             yield from self._value(kind, node.get(key, _ABSENT), default_of(field), (*path, key))
 
     def _value(self, kind: Kind, node: Any, default: Any, path: Path) -> Iterator[Leaf]:
-        if isinstance(node, Written):
+        if kind.title == "options":
+            yield from self._options(node if isinstance(node, dict) else {}, path)
+        elif isinstance(node, Written):
             yield self._written(kind, node, path)
         elif isinstance(node, dict):
             if kind.is_table:
@@ -135,6 +138,17 @@ class _Walk:
         elif get_origin(kind.type) is not dict or default:
             yield Leaf(path, plain(kind, default), DEFAULT, secret=kind.secret)
 
+    def _options(self, node: dict[str, Any], path: Path) -> Iterator[Leaf]:
+        """The keys of somebody else's registry: by its own types, or as they stand if it has none."""
+        kind = self._tree.get("registry", {}).get("kind")
+        if not isinstance(kind, Written) or kind.value in BUILT_IN:
+            return
+        settings = settings_of(factory(kind.value))
+        if settings is not None:
+            yield from self._table(settings, node, path)
+            return
+        yield from _as_they_stand(node, path)
+
     def _written(self, kind: Kind, node: Written, path: Path, secret: bool = False) -> Leaf:
         value = plain(kind, self._reader.read(kind.annotation, node.value, path))
         if kind.title == "timeout" and isinstance(node.value, str) and node.value in self._classes:
@@ -142,6 +156,14 @@ class _Walk:
         home = node.path[: 1 if node.path[0] == "defaults" else 2]
         own = path[: len(home)] == home
         return Leaf(path, value, _origin(node, "" if own else f"[{dotted(home)}] "), own, secret or kind.secret)
+
+
+def _as_they_stand(node: dict[str, Any], path: Path) -> Iterator[Leaf]:
+    for name, inner in node.items():
+        if isinstance(inner, dict):
+            yield from _as_they_stand(inner, (*path, name))
+        else:
+            yield Leaf((*path, name), inner.value, _origin(inner, ""), True, is_secret(name))
 
 
 def _origin(node: Written, inherited: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
-from sidecar.config.kinds import PATTERNS
+from sidecar.config.kinds import PATTERNS, registry_kinds
 from sidecar.config.schema import File, Tables
 from sidecar.config.write import Kind, default_of, fields, opened, plain
 
@@ -27,6 +27,7 @@ _TEXTS: Final[dict[str, tuple[str, list[str]]]] = {
     "place": (_ADDRESS, ["db.internal:5432"]),
     "peer": (_ADDRESS, ["127.0.0.1:8080", "[fd00::5]:9001"]),
     "host": (r"\[?[A-Za-z0-9_.:-]+\]?", ["payments"]),
+    "name server": (r"\[?[0-9A-Fa-f.:]+\]?(:[0-9]{1,5})?", ["127.0.0.1:53"]),
     "network": (r"[0-9A-Fa-f.:]+(/[0-9]{1,3})?", ["10.0.0.0/8"]),
     **{title: (pattern, []) for title, (pattern, _) in PATTERNS.items()},
 }
@@ -78,6 +79,10 @@ def _shape(kind: Kind, tables: dict[str, Any]) -> dict[str, Any]:
 def _required_shape(kind: Kind, tables: dict[str, Any]) -> dict[str, Any]:
     if kind.title == "profile":
         return _reference(Tables, tables)
+    if kind.title == "registry kind":
+        return {"enum": list(registry_kinds())}
+    if kind.title == "options":
+        return {"type": "object"}
     if kind.title == "size":
         text = {"type": "string", "pattern": "^[0-9]{1,15} ?(KiB|MiB|GiB)?$", "examples": ["64KiB"]}
         return {"anyOf": [{"type": "integer", "minimum": 1}, text]}

@@ -5,7 +5,8 @@ A title is looked up in three places: here for reading, in ``write`` for printin
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -24,6 +25,9 @@ Name = Annotated[str, Meta(title="name")]
 ProfileName = Annotated[str, Meta(title="profile name")]
 Profile = Annotated[dict[str, Any], Meta(title="profile")]
 """Any tables of the file. They mean something only when laid over it, and are read then."""
+RegistryKind = Annotated[str, Meta(title="registry kind")]
+Options = Annotated[dict[str, Any], Meta(title="options")]
+"""Keys of somebody else's registry, which says itself what they are."""
 TimeoutClass = Annotated[str, Meta(title="timeout class")]
 Label = Annotated[str, Meta(title="label")]
 Method = Annotated[str, Meta(title="method")]
@@ -33,6 +37,9 @@ HeaderValue = Annotated[str, Meta(title="header value")]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
+
+_DNS_LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DNS_NAME: Final = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*\.?"
 
 PATTERNS: Final[dict[str, tuple[str, str]]] = {
     # Names of services are hosts, header values and metric labels. A name under .mesh would be two services at once.
@@ -55,6 +62,11 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "statuses": (r"[1-5][0-9]{2}(-[1-5][0-9]{2})?", 'a status or a range of them, such as "200" or "200-399"'),
     "health path": (r"/[!-~]{0,2000}", "a path that begins with /, a query included"),
     "file": (r"[^\x00]{1,4096}", "the path of a file"),
+    "srv prefix": (r"_[A-Za-z0-9_-]{1,62}\._[A-Za-z0-9_-]{1,62}", 'a service and a protocol, such as "_http._tcp"'),
+    "dns name": (
+        rf"(?=.{{1,260}}$)(srv:{_DNS_NAME}|{_DNS_NAME}(:[0-9]{{1,5}})?)",
+        '"name", "name:port" or "srv:_http._tcp.name"',
+    ),
 }
 """The titles that are texts of a certain form, in an expression that Python and JSON Schema read alike."""
 
@@ -66,6 +78,46 @@ def parse_profile(value: object) -> dict[str, Any]:
     raise ValueError(f"expected a table, not {shown(value)}")
 
 
+def parse_registry_kind(value: object) -> str:
+    """One of ours, or one that is installed."""
+    if isinstance(value, str):
+        from sidecar.config.installed import BUILT_IN  # It looks at all that is installed, which few need.
+
+        if value in BUILT_IN:
+            return str(value)
+    words = registry_kinds()
+    if isinstance(value, str) and value in words:
+        return str(value)
+    raise ValueError(f"expected one of {units.listed(words)}, not {shown(value)}{units.hint(value, words)}")
+
+
+def registry_kinds() -> tuple[str, ...]:
+    """Ours, and those that are installed here."""
+    from sidecar.config.installed import BUILT_IN, installed
+
+    return (*BUILT_IN, *installed())
+
+
+def parse_dns_name(value: object) -> str:
+    """As the pattern says, with a port from 1 to 65535."""
+    name = matching(*PATTERNS["dns name"])(value)
+    port = name.removeprefix("srv:").partition(":")[2]
+    if port and not 0 < int(port) < 65536:
+        raise ValueError(f"expected a port from 1 to 65535, not {shown(port)}")
+    return name
+
+
+def parse_name_server(value: object) -> str:
+    """``address:port`` of an IP address: whoever is asked for names cannot have one."""
+    if isinstance(value, str):
+        for text in (value, f"{value}:53", f"[{value}]:53"):
+            with suppress(ValueError):
+                address = units.parse_peer(text)
+                ip_address(address.host)
+                return str(address)
+    raise ValueError(f'expected an IP address and a port, such as "127.0.0.1:53", not {shown(value)}')
+
+
 PARSERS: Final[dict[str, Parser]] = {
     "duration": units.parse_positive_duration,
     "wait": units.parse_duration,
@@ -74,9 +126,13 @@ PARSERS: Final[dict[str, Parser]] = {
     "peer": units.parse_peer,
     "host": units.parse_host,
     "network": units.parse_network,
+    "name server": parse_name_server,
     "profile": parse_profile,
     "place": lambda value: str(units.parse_peer(value)),
+    "options": parse_profile,
+    "registry kind": parse_registry_kind,
     **{title: matching(pattern, expected) for title, (pattern, expected) in PATTERNS.items()},
+    "dns name": parse_dns_name,
     # A credential may stand in it, and messages go to logs.
     "header value": matching(*PATTERNS["header value"], quoted=False),
 }

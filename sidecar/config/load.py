@@ -34,7 +34,7 @@ from sidecar.config.layers import (
 from sidecar.config.schema import Config, File, Listen, Overrides, RouteConfig, RouteTable, ServiceConfig, ServiceTable
 from sidecar.config.sense import contradictory, senseless
 from sidecar.config.units import hint, listed, parse_positive_duration, shown
-from sidecar.config.walk import INVALID, Reader, merged
+from sidecar.config.walk import INVALID, Path, Reader, merged
 from sidecar.model import Duration
 
 if TYPE_CHECKING:
@@ -97,12 +97,33 @@ def load_with_origins(
     found += [layers.problem(path, what) for path, what in reader.problems]
     if not found:
         found = [layers.problem(path, what) for path, what in senseless(file)]
+    options: Any = None
     if not found:
-        config = _resolved(file, raw, reader, _movable(file, layers))
+        options, mistakes = _options(file, reader)
+        found = [layers.problem(path, what) for path, what in mistakes]
+    if not found:
+        config = _resolved(file, raw, reader, _movable(file, layers), options)
         found = [layers.problem(path, what) for path, what in contradictory(config)]
     if found:
         raise ConfigError(sorted(found, key=attrgetter("place")))
     return Loaded(config, layers)
+
+
+def _options(file: File, reader: Reader) -> tuple[Any, list[tuple[Path, str]]]:
+    """What somebody else's registry makes of its keys, and what is wrong with them."""
+    kind, raw = file.registry.kind, file.registry.options
+    if kind in ("local", "static") and not raw:
+        return None, []
+    from sidecar.config.installed import BUILT_IN, Unfit, misplaced, read_options
+
+    if kind in BUILT_IN:
+        return None, list(misplaced(kind, raw))
+    before = len(reader.problems)
+    try:
+        options = read_options(kind, raw, reader)
+    except Unfit as unfit:
+        return None, [(("registry", "kind"), str(unfit))]
+    return options, reader.problems[before:]
 
 
 def _movable(file: File, layers: Layers) -> frozenset[str]:
@@ -165,7 +186,7 @@ def _parse_timeout(classes: Mapping[str, float], value: object) -> float | None:
     return parse_positive_duration(value)
 
 
-def _resolved(file: File, raw: dict[str, Any], reader: Reader, movable: frozenset[str]) -> Config:
+def _resolved(file: File, raw: dict[str, Any], reader: Reader, movable: frozenset[str], options: Any) -> Config:
     """Inheritance, done on the plain tables. Every part of them has been read before, so they are sound."""
     defaults = raw["defaults"]
     own = {name: merged(defaults, raw["services"][name]) for name in file.services}
@@ -185,6 +206,7 @@ def _resolved(file: File, raw: dict[str, Any], reader: Reader, movable: frozense
         inbound=file.inbound,
         outbound=file.outbound,
         registry=file.registry,
+        registry_options=options,
         movable=movable,
         limits=file.limits,
         overload=file.overload,

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
+from sidecar.config.installed import BUILT_IN as REGISTRIES
 from sidecar.config.layers import BUILT_IN
 from sidecar.config.schema import File
 from sidecar.config.write import Kind, default_of, fields, opened, plain, toml
@@ -24,6 +25,10 @@ _WORDS: Final = {
     "place": "host:port",
     "file": "path",
     "token": "text",
+    "registry kind": f"{', '.join(REGISTRIES)}, or an installed one",
+    "options": "table",
+    "name server": "address:port",
+    "srv prefix": "text",
     "header value": "text",
 }
 """Titles that people know by another word."""

@@ -7,7 +7,7 @@ tables inherit. Policies are the parts' own Settings; this module only says wher
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -24,9 +24,11 @@ from sidecar.config.kinds import (
     Method,
     Name,
     Network,
+    Options,
     Peer,
     Profile,
     ProfileName,
+    RegistryKind,
     Share,
     Timeout,
     TimeoutClass,
@@ -36,6 +38,7 @@ from sidecar.config.kinds import (
 )
 from sidecar.config.units import Address
 from sidecar.discovery.consul.settings import Settings as ConsulSettings
+from sidecar.discovery.dns.settings import DnsRegistry
 from sidecar.health import settings as health
 from sidecar.http.head import Settings as HttpSettings
 from sidecar.model import Duration
@@ -124,8 +127,11 @@ class Registry(Table, frozen=True, kw_only=True):
     """``[registry]``."""
 
     kind: Annotated[
-        Literal["local", "static", "consul"],
-        about("Where endpoints come from that are not written here; local: sidecars on this machine; static: nowhere."),
+        RegistryKind,
+        about(
+            "Where endpoints come from that are not written here; local: sidecars on this machine; static: nowhere; "
+            "dns: names; consul: its cluster; or a registry that somebody has installed."
+        ),
     ] = "local"
     grace: Annotated[
         Wait,
@@ -139,6 +145,10 @@ class Registry(Table, frozen=True, kw_only=True):
     ] = None
     local: Annotated[LocalRegistry, about("The registry without a server, of one machine.")] = LocalRegistry()
     consul: Annotated[ConsulSettings, about("A Consul cluster, through the agent beside us.")] = ConsulSettings()
+    dns: Annotated[DnsRegistry, about("Names, asked for again and again.")] = DnsRegistry()
+    options: Annotated[
+        Options, about("Keys of a registry that somebody has installed; its documentation has them.")
+    ] = {}
 
 
 class Trace(Table, frozen=True, kw_only=True):
@@ -311,6 +321,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     inbound: Inbound
     outbound: Outbound
     registry: Registry
+    registry_options: Any
+    """``[registry.options]`` as the registry that somebody has installed wants it; ``None`` with one of ours."""
     movable: frozenset[str]
     """Listeners that take a free port where theirs is taken: those that nobody has given an address."""
     limits: HttpSettings

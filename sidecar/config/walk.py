@@ -89,6 +89,10 @@ class Reader:
             return said if isinstance(said, bool) else self._note(path, f"expected true or false, not {shown(raw)}")
         if kind is str:
             return str(raw) if isinstance(raw, str) else self._no_text(path, raw)
+        if kind is bool:
+            return self._boolean(raw, path)
+        if kind is not int and kind is not float:  # A table of somebody else's may have any.
+            raise TypeError(f"{dotted(path)} is of a type that cannot be read: {kind}")
         return self._number(kind, raw, path)
 
     def _note(self, path: Path, what: str) -> Any:
@@ -181,6 +185,10 @@ class Reader:
             elif field.required:
                 values[key] = self._note(where, "is missing")
         return INVALID if INVALID in values.values() or not raw.keys() <= fields.keys() else kind(**values)
+
+    def _boolean(self, raw: object, path: Path) -> Any:
+        raw = _toml(raw)
+        return raw if isinstance(raw, bool) else self._note(path, f"expected true or false, not {shown(raw)}")
 
     def _number(self, kind: type, raw: object, path: Path) -> Any:
         raw = _toml(raw)

@@ -19,7 +19,7 @@ from typing import Final
 from sidecar.clock import Clock
 from sidecar.discovery.doubt import Doubt
 from sidecar.discovery.endpoint_set import EndpointSet
-from sidecar.discovery.source import Instance, Source, State
+from sidecar.discovery.source import Instance, Selective, Source, State
 from sidecar.discovery.static import StaticRegistry, Written
 from sidecar.model import Endpoint
 from sidecar.timing.wheel import Wheel
@@ -77,6 +77,7 @@ class Registries:
         self._grace = 0.0 if source is None or source.certain else grace
         self._doubts: dict[str, Doubt] = {}
         self._settling = wheel.timer(self)
+        self._selective = source if isinstance(source, Selective) else None
         self._loop = loop
         self._clock = clock
         self._publish = publish
@@ -160,8 +161,14 @@ class Registries:
         self._unfollow(name)
         self._endpoints.pop(name, None)
 
+    def owns(self, name: str) -> bool:
+        """Whether a name with a dot in it could be a service that no configuration has."""
+        return self._selective is not None and self._selective.owns(name)
+
     def find(self, name: str) -> Lookup | None:
         """The question whether there is a service ``name``, if it is worth waiting for an answer."""
+        if self._selective is not None and not self._selective.owns(name):
+            return None
         lookup = self._asked.get(name)
         if lookup is not None or self.source is None or name in self._followed:
             return lookup

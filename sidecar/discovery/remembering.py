@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from sidecar.discovery.snapshot import Snapshot
-from sidecar.discovery.source import Instance, Source, State, Told
+from sidecar.discovery.source import Instance, Selective, Source, State, Told
 
 log = logging.getLogger("sidecar.discovery")
 
@@ -45,6 +45,10 @@ class Remembering:
 
     async def deregister(self) -> None:
         await self._source.deregister()
+
+    def owns(self, name: str) -> bool:
+        """As ``Selective``: those of the source that say so."""
+        return isinstance(self._source, Selective) and self._source.owns(name)
 
     def state(self) -> State:
         return self._source.state()

@@ -9,10 +9,18 @@ no call of a request goes through a source: what it tells becomes endpoints, and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from msgspec import Meta
+
+from sidecar.clock import Clock, Random
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+Settings = TypeVar("Settings")
 
 # What a registry holds was written by others and ends in addresses, logs and labels of metrics.
 Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"\A[!-~]+\Z")]
@@ -102,3 +110,26 @@ class Source(Protocol):
     async def close(self) -> None:
         """Deregisters and ends; nobody is told anything any more."""
         ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A source that knows by a name alone whether it could be one of its services. Of all others only names without a
+    dot are asked for, unless they are said to be of the mesh."""
+
+    def owns(self, name: str) -> bool:
+        """Whether there can be a service of that name that no configuration has; nobody is asked for it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup(Generic[Settings]):
+    """What a registry that somebody else has written is made from (``config.installed`` says how it is found).
+
+    ``loop``: all calls are made on it. ``clock`` and ``random`` are to be used instead of ``time`` and ``random``: tests
+    have their own. ``settings``: ``[registry.options]``, as the factory's ``Settings`` or as it stands."""
+
+    loop: AbstractEventLoop
+    clock: Clock
+    random: Random
+    settings: Settings

@@ -54,7 +54,7 @@ def service_name(host: str) -> str:
 class Table:
     """Routes in their order, then services by their names, then passthrough."""
 
-    __slots__ = ("_anywhere", "_by_host", "_has_routes", "_identity", "_look_up", "_passthrough", "_services")
+    __slots__ = ("_anywhere", "_by_host", "_has_routes", "_identity", "_look_up", "_owns", "_passthrough", "_services")
 
     def __init__(
         self,
@@ -63,7 +63,9 @@ class Table:
         passthrough: Callable[[RequestHead], RoutePlan | None],
         identity: bytes,
         look_up: Callable[[str], Lookup | None],
+        owns: Callable[[str], bool] = lambda name: False,
     ) -> None:
+        """``owns`` says of a name with a dot whether the registry could have such a service."""
         self._services = dict(services)
         # Only the routes that a host can reach are looked at: those that name it and those that name none, in order.
         self._anywhere = tuple(route for route in routes if route.host is None)
@@ -75,6 +77,7 @@ class Table:
         self._passthrough = passthrough
         self._identity = identity
         self._look_up = look_up
+        self._owns = owns
 
     def add(self, name: str, plan: RoutePlan) -> None:
         """The registry has a service that the configuration does not name."""
@@ -102,8 +105,8 @@ class Table:
         plan = self._services.get(name)
         if plan is not None:
             return plan
-        # A name with a dot is somebody else's, unless it is said to be of the mesh.
-        if (meshed or "." not in name) and SERVICE_NAME.fullmatch(name):
+        # A name with a dot is somebody else's, unless it is said to be of the mesh or lies where the registry looks.
+        if (meshed or "." not in name or self._owns(name)) and SERVICE_NAME.fullmatch(name):
             lookup = self._look_up(name)
             if lookup is not None:
                 return lookup
