@@ -317,7 +317,8 @@ def simple_commands(line: str) -> Iterator[list[str]]:
 def commands() -> Iterator[tuple[str, list[str]]]:
     """The arguments of every ``sidecar`` that a console block or a span of code calls."""
     for name, text in TEXT.items():
-        lines = [line[2:] for block in BLOCK.findall(text) for line in block[1].splitlines() if line.startswith("$ ")]
+        shown = [re.sub(r"\\\n\s*", "", block[1]) for block in BLOCK.findall(text)]
+        lines = [line[2:] for block in shown for line in block.splitlines() if line.startswith("$ ")]
         lines += re.findall(r"`(sidecar [^`]+)`", re.sub(r"\s*\n\s*", " ", prose(text)))
         for line in lines:
             for words in simple_commands(line):

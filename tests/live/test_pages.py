@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -44,6 +45,15 @@ def test_instances_find_each_other_through_consul(reader: Reader) -> None:
     reader.follow("docs/howto/README.md")
     for heading in ("A Consul", "Two instances", "A caller"):
         reader.follow("docs/howto/consul.md", heading)
+
+
+def test_services_are_found_by_dns(reader: Reader) -> None:
+    """Beside a DNS server that is started by hand, and is ended by it."""
+    if shutil.which("dnsmasq") is None:
+        assert "CI" not in os.environ, "dnsmasq is missing (Debian: dnsmasq-base)"
+        pytest.skip("the page needs dnsmasq, which is not here")
+    reader.follow("docs/howto/README.md")
+    reader.follow("docs/howto/dns.md", acts={"Ctrl-C ends dnsmasq": lambda: reader.stop("second")})
 
 
 def test_a_sidecar_beside_an_application_that_runs(reader: Reader) -> None:
