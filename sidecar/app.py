@@ -104,7 +104,8 @@ class Sidecar:
             self._publish,
             lambda name: self.assembly.discover(name),
         )
-        implied = source is not None and not source.certain
+        # With DNS nobody registers, so nobody has to show a sign of life.
+        implied = source is not None and not source.certain and config.registry.kind != "dns"
         self.checks = Checks(loop, clock, random, self.wheel, implied, self._review, self._register)
         self._idle = Idle(self.wheel, clock, lambda: self.assembly.calls(), self._forget)
         self._changing = asyncio.Lock()

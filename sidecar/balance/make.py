@@ -11,8 +11,6 @@ from sidecar.clock import Random
 from sidecar.model import Endpoint
 
 Algorithm = Literal["round_robin", "random", "weighted", "least_request", "least_connections", "peak_ewma", "ring_hash"]
-MEASURING = frozenset(("weighted", "peak_ewma"))
-"""Those that leave something on the endpoints."""
 
 
 class Policy(Protocol):

@@ -68,8 +68,6 @@ class Monitor:
         self.verdict = verdict
         self.latency: float | None = None
         """Seconds that the last answer took; ``None`` before the first."""
-        self.asked_at: float | None = None
-        """When it was asked last (monotonic seconds)."""
 
     def start(self) -> None:
         if self._task is None:
@@ -107,7 +105,7 @@ class Monitor:
 
     async def _answer(self) -> str:
         timeout = self._settings.timeout
-        began = self.asked_at = self._clock.now()
+        began = self._clock.now()
         try:
             async with asyncio.timeout(timeout):
                 reason = await self._probe()

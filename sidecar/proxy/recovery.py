@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from sidecar.clock import Clock
 from sidecar.model import Endpoint
 from sidecar.resilience.standing import judge
 from sidecar.timing.wheel import Wheel
-
-if TYPE_CHECKING:
-    from sidecar.proxy.pool import EndpointPool
 
 FIRST_SECONDS: Final = 0.25
 LONGEST_SECONDS: Final = 5.0
@@ -27,12 +24,22 @@ LONGEST_SECONDS: Final = 5.0
 log = logging.getLogger("sidecar.endpoints")
 
 
+class Pool(Protocol):
+    """The connections to one endpoint."""
+
+    endpoint: Endpoint
+
+    def connect(self) -> None:
+        """Makes a connection, and tells us what came of it: ``stands`` or ``failed``."""
+        ...
+
+
 class _Trial:
     """The wait for one endpoint."""
 
     __slots__ = ("_seconds", "pool", "timer", "waiting")
 
-    def __init__(self, pool: EndpointPool, wheel: Wheel) -> None:
+    def __init__(self, pool: Pool, wheel: Wheel) -> None:
         self.pool = pool
         self.timer = wheel.timer(self)
         self.waiting = False
@@ -60,7 +67,7 @@ class Recovery:
         self._changed = changed
         self._trials: dict[Endpoint, _Trial] = {}
 
-    def failed(self, pool: EndpointPool, detail: str, nobody: bool) -> None:
+    def failed(self, pool: Pool, detail: str, nobody: bool) -> None:
         """A connection to the pool's endpoint is not to be had; ``nobody``: because nobody listens there."""
         endpoint = pool.endpoint
         trial = self._trials.get(endpoint)

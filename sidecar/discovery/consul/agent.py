@@ -64,11 +64,6 @@ class Agent:
             raise Trouble(f"{self.url} knows no leader")
         return str(leader)
 
-    async def about(self) -> Any:
-        """What it says of itself, to whoever has ``agent:read``. Raises ``Trouble``."""
-        get = self._client.http.get(_json, "/v1/agent/self", headers=self._headers())
-        return await self._asked(get)
-
     async def instances(self, service: str, index: int, wait: float) -> Reading:
         """What is known of ``service``; with an ``index``, as soon as that has changed, or after ``wait`` seconds at most.
         Raises ``Trouble``."""
@@ -173,12 +168,6 @@ def _checked(response: Response) -> Any:
     if response.code != 200:
         raise ConsulException(f"{response.code} {response.body[:200]!r}")
     return response.body
-
-
-def _json(response: Response) -> Any:
-    import json
-
-    return json.loads(_checked(response))
 
 
 def _reading(response: Response) -> Reading:

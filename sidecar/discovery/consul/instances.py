@@ -45,7 +45,6 @@ class _Service(msgspec.Struct, frozen=True):
     Port: int
     ID: str = ""
     Address: str = ""
-    Tags: list[str] | None = None
     Meta: dict[str, str] | None = None
     Weights: _Weights | None = None
 
