@@ -36,7 +36,7 @@ SCENARIOS: dict[str, Callable[[Workplace], Report]] = {
     "big-body": big_body,
     "picks": picks,
 }
-DEFAULT = ("few", "eleven", "64k", "services", "idle", "start")
+DEFAULT = ("few", "eleven", "64k", "services", "idle", "start", "picks", "registry")
 FORMER = {"1000-services": "services"}
 """Names that scenarios had."""
 

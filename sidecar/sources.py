@@ -21,10 +21,10 @@ def new_source(
     path = config.registry.snapshot
     if source is None or source.certain or path is None:
         return source
-    from sidecar.discovery.remembering import Remembering
+    from sidecar.discovery.remembering import remembering
     from sidecar.discovery.snapshot import Snapshot
 
-    return Remembering(loop, source, Snapshot(loop, clock, wheel, path))
+    return remembering(loop, source, Snapshot(loop, clock, wheel, path))
 
 
 def _source(config: Config, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random) -> Source | None:

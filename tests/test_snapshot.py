@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.clock import Clock
-from sidecar.discovery.remembering import Remembering
+from sidecar.discovery.remembering import Remembering, remembering
 from sidecar.discovery.snapshot import WRITE_SECONDS, Snapshot
-from sidecar.discovery.source import Instance, State, Told
+from sidecar.discovery.source import Instance, Selective, State, Told
 from sidecar.timing.wheel import Wheel
 from tests.support.virtual import VirtualLoop
 
@@ -139,6 +139,19 @@ def test_a_registry_that_answers_needs_no_file(loop: VirtualLoop, tmp_path: Path
         assert not other.heard
 
     loop.run_until_complete(story())
+
+
+def test_it_chooses_among_names_exactly_if_its_source_does(loop: VirtualLoop, tmp_path: Path) -> None:
+    """A source that does not is asked for any name; with a wrapper that seemed to choose it would be asked for none."""
+
+    class Choosing(Registry):
+        def owns(self, name: str) -> bool:
+            return name == "orders"
+
+    snapshot = Snapshot(loop, Clock(loop.time, lambda: 0.0), Wheel(), str(tmp_path / "snapshot.json"))
+    choosing = remembering(loop, Choosing(), snapshot)  # type: ignore[arg-type]
+    assert isinstance(choosing, Selective) and choosing.owns("orders") and not choosing.owns("stock")
+    assert not isinstance(remembering(loop, Registry(), snapshot), Selective)  # type: ignore[arg-type]
 
 
 def test_a_service_that_has_nobody_any_more_is_not_kept(loop: VirtualLoop, tmp_path: Path) -> None:

@@ -46,10 +46,6 @@ class Remembering:
     async def deregister(self) -> None:
         await self._source.deregister()
 
-    def owns(self, name: str) -> bool:
-        """As ``Selective``: those of the source that say so."""
-        return isinstance(self._source, Selective) and self._source.owns(name)
-
     def state(self) -> State:
         return self._source.state()
 
@@ -79,3 +75,20 @@ class Remembering:
         if told is not None and known and away and service not in self._heard_of:
             log.warning("the registry does not answer: calling %s where it was when it last did", service)
             told(known)
+
+
+class SelectiveRemembering(Remembering):
+    """The same of one that knows by a name whether it could be one of its services."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, source: Source, snapshot: Snapshot, selective: Selective
+    ) -> None:
+        super().__init__(loop, source, snapshot)
+        self.owns = selective.owns
+
+
+def remembering(loop: asyncio.AbstractEventLoop, source: Source, snapshot: Snapshot) -> Source:
+    """``source`` with a memory; it is ``Selective`` if the source is, and not if it is not."""
+    if isinstance(source, Selective):
+        return SelectiveRemembering(loop, source, snapshot, source)
+    return Remembering(loop, source, snapshot)
