@@ -68,7 +68,8 @@ class Monitor:
         self._told = told
         self._counts = counts
         self._jitter = jitter
-        self._eager = eager
+        self.quick = eager
+        """Whether it is still asked at the first, short distances."""
         self._few = few
         self._task: asyncio.Task[None] | None = None
         self.verdict = verdict
@@ -86,16 +87,15 @@ class Monitor:
     async def _run(self) -> None:
         interval = self._settings.interval
         seconds = FIRST_SECONDS
-        self._eager = self._eager and not self.verdict.well
-        if not self._eager:
+        self.quick = self.quick and not self.verdict.well
+        if not self.quick:
             await asyncio.sleep(interval * self._random.random())
         while True:
             reason = await self._ask()
-            if not reason:
-                self._eager = False
+            self.quick = self.quick and bool(reason) and seconds < interval
             if self.verdict.hear(reason):
                 self._told()
-            if self._eager and seconds < interval:
+            if self.quick:
                 await asyncio.sleep(seconds)
                 seconds *= GROWTH
             else:
