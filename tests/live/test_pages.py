@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def test_a_how_to_does_what_it_says(page: str, reader: Reader) -> None:
         pytest.skip("the page reads logs with jq, which is not here")
     reader.follow("docs/howto/README.md")
     reader.follow(f"docs/howto/{page}.md")
+
+
+def test_services_are_found_by_dns(reader: Reader) -> None:
+    """Beside a DNS server that is started by hand, and is ended by it."""
+    if shutil.which("dnsmasq") is None:
+        assert "CI" not in os.environ, "dnsmasq is missing (Debian: dnsmasq-base)"
+        pytest.skip("the page needs dnsmasq, which is not here")
+    reader.follow("docs/howto/README.md")
+    reader.follow("docs/howto/dns.md", acts={"Ctrl-C ends dnsmasq": lambda: reader.stop("second")})
 
 
 def test_a_sidecar_beside_an_application_that_runs(reader: Reader) -> None:
