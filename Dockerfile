@@ -8,13 +8,15 @@
 FROM python:3.13-slim-trixie AS builder
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# What a configuration may name beyond the core. A sidecar loads nothing of it that its configuration does not name.
+ARG EXTRAS="consul,grpc"
 WORKDIR /src
 RUN python -m venv --without-pip /opt/sidecar
 COPY pyproject.toml README.md LICENSE ./
 COPY sidecar sidecar
 # Wheels only: a dependency that has none for this platform ends the build, where pip would else look for a compiler.
 # Bytecode is checked by nobody afterwards: times of files do not count, so that two builds give the same bytes.
-RUN python -m pip --python /opt/sidecar/bin/python install --no-compile --only-binary :all: . \
+RUN python -m pip --python /opt/sidecar/bin/python install --no-compile --only-binary :all: ".[$EXTRAS]" \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/sidecar/lib
 
 FROM python:3.13-slim-trixie

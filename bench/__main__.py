@@ -15,7 +15,9 @@ from bench import load, machine, origin, proxies, results, speed
 from bench.bodies import big_body, ten_mebibytes
 from bench.idle import idle
 from bench.latency import latency
+from bench.picks import picks
 from bench.process import Failed
+from bench.registry import registry
 from bench.start import start
 from bench.table import DEFECT, NOT_MEASURED, Report
 from bench.workplace import Workplace
@@ -27,12 +29,14 @@ SCENARIOS: dict[str, Callable[[Workplace], Report]] = {
     "services": speed.services,
     "idle": idle,
     "start": start,
+    "registry": registry,
     "latency": latency,
     "churn": speed.churn,
     "bodies-10m": ten_mebibytes,
     "big-body": big_body,
+    "picks": picks,
 }
-DEFAULT = ("few", "eleven", "64k", "services", "idle", "start")
+DEFAULT = ("few", "eleven", "64k", "services", "idle", "start", "picks", "registry")
 FORMER = {"1000-services": "services"}
 """Names that scenarios had."""
 

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 
 import sidecar
 from sidecar.admin.actions import Actions
-from sidecar.admin.health import Probes
+from sidecar.admin.health import Gate, Probes
 from sidecar.admin.metrics import Sources
 from sidecar.clock import Clock
 from sidecar.config.schema import Config
+from sidecar.discovery.source import stale_seconds
 from sidecar.exchange.local import Answer, Handler
+from sidecar.exchange.replies import rfc3339
 from sidecar.http.h1.request import RequestHead
+from sidecar.resilience.breaker import NAMES
 from sidecar.telemetry.export.writer import Writer
 
 if TYPE_CHECKING:
+    from sidecar.admin.documents import DependencyAttributes, RegistryAttributes
     from sidecar.app import Sidecar
 
 
@@ -46,15 +50,23 @@ class Answers:
                 reload_successful=lambda: of.reload_successful,
                 memory=of.guards.memory,
                 lag=lambda: of.guards.lag,
+                registry=self._staleness,
+                checks=lambda: of.checks.health.counts() if of.checks.health is not None else (),
+                dependencies=lambda: (
+                    [(name, one.verdict.well) for name, one in of.checks.health.dependencies.items()]
+                    if of.checks.health
+                    else ()
+                ),
                 passing=lambda: of.assembly.passing(),
                 log_lines_dropped=writer.dropped if writer is not None else tuple,
             ),
             {"configuration": lambda: (True, "loaded"), "listeners": self._bound, "registry": of.registries.seen},
-            {"drain": lambda: (not of.draining, "draining" if of.draining else "not draining")},
+            self._gates,
             clock,
             self._name,
             sidecar.__version__,
             new_request_id,
+            self._dependencies,
         )
 
     def probes(self, head: RequestHead, answer: Callable[[Answer], None]) -> None:
@@ -74,8 +86,9 @@ class Answers:
             plans=lambda: of.assembly.plans,
             matches=lambda: {route.name: route.match for route in of.config.routes},
             entries=lambda told: of.entries(told),
+            dependencies=self._dependencies,
         )
-        about = About(sidecar.__version__, self._name, lambda: of.draining, self._fingerprint)
+        about = About(sidecar.__version__, self._name, lambda: of.draining, self._fingerprint, self._registry)
         return Api(
             about, snapshots, self._actions, self._probes, self._clock, self._admin_host, self._new_request_id
         ).handle
@@ -91,6 +104,51 @@ class Answers:
         if self._fingerprinted is None or self._fingerprinted[0] is not config:
             self._fingerprinted = config, fingerprint(config)
         return self._fingerprinted[1]
+
+    def _gates(self) -> dict[str, Gate]:
+        of = self._of
+        gates: dict[str, Gate] = {"drain": lambda: (not of.draining, "draining" if of.draining else "not draining")}
+        return gates if of.checks.health is None else {**gates, **of.checks.health.gates()}
+
+    def _dependencies(self) -> list[DependencyAttributes]:
+        health = self._of.checks.health
+        if health is None:
+            return []
+        from sidecar.admin.documents import DependencyAttributes
+
+        now, wall = self._clock.now(), self._clock.wall()
+        return [
+            DependencyAttributes(
+                name=name,
+                kind=one.settings.kind,
+                address=one.address,
+                healthy=one.verdict.well,
+                gates=one.settings.gates,
+                since=rfc3339(wall - (now - one.since)) if one.verdict.well is not None else None,
+                reason=one.verdict.reason,
+                breaker=NAMES[one.breaker.state] if one.breaker is not None else None,
+                latency_seconds=round(one.monitor.latency, 6) if one.monitor.latency is not None else None,
+            )
+            for name, one in health.dependencies.items()
+        ]
+
+    def _staleness(self) -> tuple[float, bool] | None:
+        state = self._of.registries.state()
+        return (stale_seconds(state, self._clock.now()), state.registered) if state is not None else None
+
+    def _registry(self) -> RegistryAttributes | None:
+        from sidecar.admin.documents import RegistryAttributes
+
+        state = self._of.registries.state()
+        if state is None:
+            return None
+        return RegistryAttributes(
+            kind=self._of.config.registry.kind,
+            seen=state.seen,
+            registered=state.registered,
+            stale_seconds=round(stale_seconds(state, self._clock.now()), 3),
+            trouble=state.trouble,
+        )
 
     def _admin_host(self) -> str | None:
         bound = self._of.bound().get("admin")

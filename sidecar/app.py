@@ -17,10 +17,13 @@ from functools import partial
 from sidecar.admin.actions import Actions
 from sidecar.answers import Answers
 from sidecar.assembly import Assembly
+from sidecar.checks import Checks
 from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config, ServiceConfig
 from sidecar.config.schema import Service as OwnService
 from sidecar.config.units import Address
+from sidecar.discovery.address import own_address
+from sidecar.discovery.idle import Idle
 from sidecar.discovery.registries import Registries
 from sidecar.discovery.source import Instance, Source
 from sidecar.discovery.static import Written
@@ -35,6 +38,7 @@ from sidecar.proxy.downstream import DownstreamConnection
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.loop_timer import LoopTimer
 from sidecar.proxy.pool import Dialer, Pools
+from sidecar.routing.plan import Service
 from sidecar.telemetry.export.install import open_access_log
 from sidecar.telemetry.export.writer import Writer
 from sidecar.telemetry.stats import Stats
@@ -48,6 +52,9 @@ OWN_CONNECTIONS = 100
 """How many connections may ask a sidecar about itself, on each of the listeners that serve that."""
 OWN_SHARE = 0.5
 """How much of them one address may take: whoever holds connections to the probes must not keep the kubelet out."""
+
+TROUBLE_LENGTH = 200
+"""Characters of what is wrong with the application that others are told."""
 
 log = logging.getLogger("sidecar")
 
@@ -65,14 +72,15 @@ class Sidecar:
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
         random: Random,
+        wheel: Wheel | None = None,
         dialer: Dialer | None = None,
         source: Source | None = None,
         writer: Writer | None = None,
         actions: Actions | None = None,
     ) -> None:
-        """``dialer`` makes the connections to endpoints; the tests bring their own. ``source``: the registry that is asked
-        for endpoints that the configuration does not have; ``writer``: where access is logged; ``actions``: what the
-        admin API can do to whoever runs us."""
+        """``wheel``: if others have timers on it already. ``dialer`` makes the connections to endpoints; the tests bring
+        their own. ``source``: the registry that is asked for endpoints that the configuration does not have; ``writer``:
+        where access is logged; ``actions``: what the admin API can do to whoever runs us."""
         self.draining = False
         self.reload_successful = True
         """Whether the configuration that was read last is the one that runs."""
@@ -83,11 +91,23 @@ class Sidecar:
         self._random = random
         self._writer = writer
         self._identity = b"%016x" % random.getrandbits(64)
-        self.wheel = Wheel()
+        self.wheel = wheel or Wheel()
         self._timer = LoopTimer(self.wheel, clock, loop)
         self._sockets = SocketDialer(loop)
-        self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets)
-        self.registries = Registries(loop, clock, source, self._publish, lambda name: self.assembly.discover(name))
+        self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets, self._review)
+        self.registries = Registries(
+            loop,
+            clock,
+            self.wheel,
+            source,
+            config.registry.grace,
+            self._publish,
+            lambda name: self.assembly.discover(name),
+        )
+        # With DNS nobody registers, so nobody has to show a sign of life.
+        implied = source is not None and not source.certain and config.registry.kind != "dns"
+        self.checks = Checks(loop, clock, random, self.wheel, implied, self._review, self._register)
+        self._idle = Idle(self.wheel, clock, lambda: self.assembly.calls(), self._forget)
         self._changing = asyncio.Lock()
         """Held by the start and by each reload: SIGHUP may come while listeners are still being bound."""
         self._leaving: dict[Listener, asyncio.Task[None]] = {}
@@ -154,6 +174,7 @@ class Sidecar:
                 listener.access_log = access_log
                 share, trusted = (config.inbound.share_per_address, config.inbound.trusted) if inbound else (1.0, None)
                 listener.follow(assembly.source(name), config.limits, self._max_connections(config), share, trusted)
+        self.checks.follow(assembly, "inbound" in self.listeners)
         self.registries.follow({name: _written(policy) for name, policy in config.services.items()})
 
     def exchanging(self) -> list[Listener]:
@@ -174,12 +195,28 @@ class Sidecar:
         service = self.assembly.services[name]
         for gone in set(service.listed) - set(endpoints):
             self._pools.forget(gone)
-        service.list(endpoints)
+        if service.list(endpoints):
+            _tell_panic(service)
+        self.checks.publish(self.assembly, name, endpoints)
+
+    def _forget(self, name: str) -> None:
+        """Nobody has called a service for long that no configuration names."""
+        self.registries.forget(name)
+        self.assembly.forget(name)
+        self.checks.forget(name)
+
+    def _review(self, name: str) -> None:
+        """The standing of an endpoint of service ``name`` has changed."""
+        service = self.assembly.services.get(name)
+        if service is not None and service.review():
+            _tell_panic(service)
 
     def _register(self) -> None:
         """Tells others where we are, once we know."""
         service, bound = self.config.service, self.bound()
-        instance = _instance(service, *bound["inbound"]) if "inbound" in bound and not self.draining else None
+        near = self.config.registry.kind == "local"
+        inbound = bound.get("inbound") if not self.draining else None
+        instance = _instance(service, *inbound, near, self.checks.trouble) if inbound is not None else None
         listeners = {name: str(Address(*address)) for name, address in bound.items()}
         self.registries.register(instance, service.name, listeners)
 
@@ -211,6 +248,8 @@ class Sidecar:
             self._know_own_addresses()
             self.guards.start(self.config.overload)
             self._register()
+            self._idle.start()
+            self.checks.start()
             await self.registries.start()
 
     async def _open(self, name: str, address: Address) -> None:
@@ -278,6 +317,8 @@ class Sidecar:
 
     async def close(self) -> None:
         self.guards.stop()
+        self._idle.stop()
+        self.checks.close()
         for task in self._leaving.values():
             task.cancel()
         await _close((*self.listeners.values(), *self._leaving))
@@ -292,20 +333,28 @@ async def _close(listeners: Iterable[Listener]) -> None:
         await listener.close()
 
 
+def _tell_panic(service: Service) -> None:
+    if service.panicking:
+        log.warning("%s: most endpoints are held ill at the same time, so all are used (panic)", service.name)
+    else:
+        log.warning("%s: enough endpoints are well again; panic is over", service.name)
+
+
 def _written(policy: ServiceConfig) -> list[Written]:
     return [Written(one.host, one.port, one.weight, one.zone) for one in policy.endpoints]
 
 
-def _instance(service: OwnService, host: str, port: int) -> Instance:
-    """How others call the application, whose inbound listener is at ``host`` and ``port``."""
+def _instance(service: OwnService, host: str, port: int, near: bool, trouble: str) -> Instance:
+    """How others call the application, whose inbound listener is at ``host`` and ``port``; ``near``: from this machine."""
     everywhere = host in ("0.0.0.0", "::")
     return Instance(
         service=service.name,
-        host=service.address or ("127.0.0.1" if everywhere else host),
+        host=service.address or (("127.0.0.1" if near else own_address()) if everywhere else host),
         port=port,
         weight=service.weight,
         zone=service.zone,
         tags=service.tags,
         meta=service.meta,
         version=service.version,
+        trouble=trouble[:TROUBLE_LENGTH],
     )

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sidecar.balance.least_request import LeastRequest
-from sidecar.balance.random_choice import RandomChoice
+from sidecar.balance import make
 from sidecar.balance.round_robin import RoundRobin
 from sidecar.clock import Random
 from sidecar.config.schema import Config, RouteConfig, ServiceConfig
@@ -28,16 +27,12 @@ from sidecar.resilience.breaker import Breaker
 from sidecar.resilience.budget import Budget
 from sidecar.resilience.limits import Limits
 from sidecar.resilience.retry import Retry
+from sidecar.routing.affinity import key_of
 from sidecar.routing.match import Match
 from sidecar.routing.plan import Direction, RoutePlan, Service, compile_plan
 from sidecar.routing.table import Lookup, Route, Table
 from sidecar.telemetry.stats import Stats
 
-BALANCERS: dict[str, type[RoundRobin] | type[LeastRequest] | type[RandomChoice]] = {
-    "round_robin": RoundRobin,
-    "least_request": LeastRequest,
-    "random": RandomChoice,
-}
 PASSTHROUGH_HOSTS = 256
 """How many hosts that are no service of ours are remembered with their connections and breakers."""
 
@@ -47,6 +42,16 @@ class _Terms(NamedTuple):
 
     policy: ServiceConfig
     budget: budgets.Settings | None
+    zone: str = ""
+    """Our own, where it matters."""
+
+    @property
+    def balancing(self) -> tuple[object, ...]:
+        """What a balancer is made from: while it is the same, so is the balancer."""
+        policy = self.policy
+        settings = {"weighted": policy.weighted, "peak_ewma": policy.peak_ewma, "ring_hash": policy.ring_hash}
+        zone = self.zone if policy.prefer_zone else ""
+        return policy.balance, settings.get(policy.balance), zone, policy.slow_start
 
 
 class Assembly:
@@ -105,23 +110,31 @@ class Assembly:
 
     def _service(self, policy: ServiceConfig) -> Service:
         """The service of that name: the one that there is, which goes by its new terms once we settle, or a new one."""
-        terms = _Terms(policy, self._budget(policy))
+        terms = _Terms(policy, self._budget(policy), self.config.service.zone)
         former = self._former.services.get(policy.name) if self._former is not None else None
         service = former or self._new_service(terms)
         self._terms[service] = terms
         return service
 
     def _new_service(self, terms: _Terms) -> Service:
-        policy, budget = terms
-        return Service(
+        policy, budget, _ = terms
+        service = Service(
             policy.name,
             (),
-            BALANCERS[policy.balance](self._random),
+            RoundRobin(self._random),
             Limits(policy.limits),
             Budget(budget) if budget is not None else None,
             policy.breaker,
             _dial(policy),
+            panic_threshold=policy.panic_threshold,
         )
+        self._balance(service, terms)
+        return service
+
+    def _balance(self, service: Service, terms: _Terms) -> None:
+        """Some balancers ask their service what they have to know."""
+        service.balancer = make.make(terms.policy, terms.zone, service, self._random)
+        service.key = key_of(terms.policy.ring_hash) if terms.policy.balance == "ring_hash" else None
 
     def _budget(self, policy: ServiceConfig) -> budgets.Settings | None:
         """One budget a service: its own, or that of the first route that retries where the service does not."""
@@ -205,6 +218,24 @@ class Assembly:
             service = self.services[name] = self._service(policy)
             table.add(name, self._listed(Direction.OUTBOUND, service, policy))
 
+    def forget(self, name: str) -> None:
+        """Nobody calls that service any more, which only the registry knows."""
+        if name in self.discovered:
+            self.discovered.discard(name)
+            service = self.services.pop(name)
+            self.tables["outbound"].remove(name)
+            self.plans = [plan for plan in self.plans if plan.service is not service]
+            del self._terms[service]
+            self._retire(service)
+
+    def calls(self) -> dict[str, int | None]:
+        """Of each service that only the registry knows, how many requests have ended; ``None`` while some run."""
+        counts: dict[str, int | None] = {}
+        for name in self.discovered:
+            requests = self._stats_of(Direction.OUTBOUND.value, name, "").requests
+            counts[name] = None if self.services[name].limits.in_flight else sum(requests.values())
+        return counts
+
     def _route(self, route: RouteConfig) -> Route:
         asked = route.match
         match = Match(asked.path, asked.path_prefix, asked.methods, asked.headers)
@@ -248,8 +279,11 @@ class Assembly:
         former, self._former = self._former, None
         if former is None:
             return
+        # What has been discovered and forgotten while this assembly was made.
         for name in former.discovered - self.services.keys():
-            self.discover(name)  # While this assembly was made.
+            self.discover(name)
+        for name in self.discovered - former.discovered:
+            self.forget(name)
         if self.config.outbound.passthrough != "none":
             for address, plan in former._passing.items():
                 self._pass_to(address, plan.service)
@@ -261,11 +295,15 @@ class Assembly:
                 self._adopt(service, terms, was)
 
     def _adopt(self, service: Service, terms: _Terms, was: _Terms) -> None:
-        policy, budget = terms
+        policy, budget, _ = terms
         service.limits.settings = policy.limits
         service.dial = _dial(policy)
-        if policy.balance != was.policy.balance:
-            service.balancer = BALANCERS[policy.balance](self._random)
+        service.panic_threshold = policy.panic_threshold
+        service.review()
+        if terms.balancing != was.balancing:
+            self._balance(service, terms)
+            for endpoint in service.listed:
+                endpoint.load = None  # What another balancer measured means nothing to this one.
         if budget != was.budget:
             service.budget = Budget(budget) if budget is not None else None
         if policy.breaker != was.policy.breaker:

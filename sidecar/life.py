@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
@@ -30,6 +30,7 @@ from sidecar.sources import new_source
 from sidecar.telemetry.export.install import install, new_writer
 from sidecar.telemetry.export.writer import Writer
 from sidecar.telemetry.log import Settings as LogSettings
+from sidecar.timing.wheel import Wheel
 
 if TYPE_CHECKING:  # Whoever has no COMMAND does without all that it needs.
     from sidecar.command import Command
@@ -77,12 +78,13 @@ async def _live(
 ) -> int:
     life = Life()
     config, random = loaded.config, Random()
+    wheel = Wheel()
     try:
-        source = new_source(config, life.loop, clock, random)
+        source = new_source(config, life.loop, clock, random, wheel)
     except Unusable as error:
         log.error("the registry cannot be used: %s", error)
         return 1
-    sidecar = Sidecar(config, life.loop, clock, random, source=source, writer=writer, actions=life)
+    sidecar = Sidecar(config, life.loop, clock, random, wheel, source=source, writer=writer, actions=life)
     life.reloader = Reloader(sidecar, loaded, read, log_by, FIXED if command is None else FIXED + TOLD)
     sidecar.entries = life.reloader.entries
     life.drainer = Drain(sidecar, clock, command)
@@ -180,14 +182,18 @@ class Life:
                 return number
 
 
+_OTHERS: Final = {"local": "those of this machine", "static": ""}
+"""Services that the configuration does not name, by the kind of registry that knows them."""
+
+
 def say_where(sidecar: Sidecar) -> None:
     """Tells where each listener is, and what is behind it."""
     config = sidecar.config
-    count, near = len(config.services), config.registry.kind == "local"
-    services = f"{count} service{'s' * (count != 1)}" + (" and those of this machine" if near else "")
+    count, others = len(config.services), _OTHERS.get(config.registry.kind, f"those of {config.registry.kind}")
+    written = f"{count} service{'s' * (count != 1)}"
     behind = {
         "inbound": str(config.service.app),
-        "outbound": services if count or not near else "the services of this machine",
+        "outbound": " and ".join(filter(None, (written if count or not others else "", others))),
     }
     for listener, address in sidecar.bound().items():
         to = f" -> {behind[listener]}" if listener in behind else ""

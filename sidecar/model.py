@@ -55,6 +55,10 @@ class Load(Protocol):
         """The attempt was the endpoint's failure: no response, or one that says so."""
         ...
 
+    def describe(self, now: float) -> str:
+        """What it has come to, for people."""
+        ...
+
 
 class Standing(msgspec.Struct, frozen=True):
     """What speaks against an endpoint, who says so and in which words; empty where nothing does.

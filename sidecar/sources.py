@@ -8,12 +8,26 @@ from sidecar.clock import Clock, Random
 from sidecar.config.schema import Config
 from sidecar.discovery.registries import Unusable
 from sidecar.discovery.source import Setup, Source
+from sidecar.timing.wheel import Wheel
 
 
-def new_source(config: Config, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random) -> Source | None:
+def new_source(
+    config: Config, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random, wheel: Wheel
+) -> Source | None:
     """The registry that moves by itself, if the configuration names one. Who has another one does without its modules.
 
     Raises ``Unusable`` if it cannot be made."""
+    source = _source(config, loop, clock, random)
+    path = config.registry.snapshot
+    if source is None or source.certain or path is None:
+        return source
+    from sidecar.discovery.remembering import remembering
+    from sidecar.discovery.snapshot import Snapshot
+
+    return remembering(loop, source, Snapshot(loop, clock, wheel, path))
+
+
+def _source(config: Config, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random) -> Source | None:
     match config.registry.kind:
         case "static":
             return None
@@ -21,6 +35,13 @@ def new_source(config: Config, loop: asyncio.AbstractEventLoop, clock: Clock, ra
             from sidecar.discovery.local.registry import LocalRegistry
 
             return LocalRegistry(loop, clock, random, config.registry.local.directory)
+        case "consul":
+            from sidecar.discovery.consul.registry import ConsulRegistry
+
+            try:
+                return ConsulRegistry(loop, clock, random, config.registry.consul)
+            except OSError as error:
+                raise Unusable(f"TLS to the agent: {error.strerror or error}") from error
         case "dns":
             from sidecar.discovery.dns.registry import DnsRegistry
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 import sidecar
+from sidecar.discovery.source import State
+from sidecar.resilience.standing import judge
 from tests.support.admin import BROKEN, JSON, Admin, Asked
 from tests.support.world import LISTEN
 
@@ -237,6 +240,7 @@ def test_a_service_tells_its_load_and_limits() -> None:
         "available": 1,
         "inFlight": 1,
         "pending": 1,
+        "panic": False,
         "maxRequests": 1024,
         "maxPending": 1024,
         "maxConnections": 1024,
@@ -261,6 +265,37 @@ def test_endpoints_tell_of_breakers_and_connections() -> None:
     assert busy["retryAfterSeconds"] == 7.0
     (payments,) = admin.rows("/api/v1/services/payments/endpoints")
     assert payments["breaker"] is None
+
+
+def test_endpoints_tell_why_they_are_not_used() -> None:
+    """Each reason in words, the worst state first by sort=-state; a service in panic says so."""
+    admin = Admin(MESH)
+    service = admin.world.sidecar.assembly.services["orders"]
+    judge(service.listed[0], registry="critical: disk full")
+    judge(service.listed[1], refused="refused")
+    service.review()
+    first, second = admin.rows("/api/v1/services/orders/endpoints?sort=-state")
+    assert (first["state"], first["why"]) == ("refused", "refused")
+    assert (second["state"], second["why"]) == ("unhealthy", "the registry: critical: disk full")
+    judge(service.listed[1], check="answers 503")
+    service.review()
+    (orders,) = [one for one in admin.rows("/api/v1/services") if one["name"] == "orders"]
+    assert (orders["available"], orders["panic"]) == (0, True)
+
+
+def test_it_tells_how_the_registry_fares() -> None:
+    """Nothing where all endpoints are written; else since when it cannot be asked, and why."""
+    admin = Admin(MESH)
+    assert admin.document("/api/v1")["data"]["attributes"]["registry"] is None
+    state = State(seen=True, stale_since=admin.world.time.now - 3, trouble="no answer")
+    admin.world.sidecar.registries.source = SimpleNamespace(state=lambda: state)
+    assert admin.document("/api/v1")["data"]["attributes"]["registry"] == {
+        "kind": "local",
+        "seen": True,
+        "registered": False,
+        "staleSeconds": 3.0,
+        "trouble": "no answer",
+    }
 
 
 def test_a_breaker_that_trips_comes_first_by_state() -> None:

@@ -26,7 +26,7 @@ def document() -> dict[str, Any]:
 
 def lived_in(actions: Asked | None = None) -> Admin:
     """A sidecar that has something to tell in every document: calls, failures, a configuration, and a host that passes."""
-    admin = Admin(TWO_ENDPOINTS, actions)
+    admin = Admin(TWO_ENDPOINTS + '[dependencies.database]\naddress = "10.0.0.7:5432"\n', actions)
     admin.call()
     admin.call(BROKEN, "POST")
     admin.world.client().send(b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n")

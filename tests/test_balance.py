@@ -6,21 +6,69 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.balance import Balancer
+from sidecar.balance import Balancer, settings
+from sidecar.balance.least_connections import LeastConnections
 from sidecar.balance.least_request import LeastRequest
+from sidecar.balance.peak_ewma import PeakEwma
 from sidecar.balance.random_choice import RandomChoice
+from sidecar.balance.ring_hash import RingHash
 from sidecar.balance.round_robin import RoundRobin
+from sidecar.balance.slow_start import SlowStart
+from sidecar.balance.weighted import Weighted
+from sidecar.balance.zone import ZoneFirst
 from sidecar.clock import Random
 from sidecar.model import Endpoint
+from sidecar.resilience import limits
 
 Make = Callable[[Random], Balancer]
-every = pytest.mark.parametrize("make", [RoundRobin, LeastRequest, RandomChoice])
+
+
+def weighted(random: Random) -> Weighted:
+    return Weighted(settings.Weighted(), random)
+
+
+def static(random: Random) -> Weighted:
+    return Weighted(settings.Weighted(dynamic=False), random)
+
+
+def peak_ewma(random: Random) -> PeakEwma:
+    return PeakEwma(settings.PeakEwma(), random)
+
+
+def ring_hash(random: Random) -> RingHash:
+    return RingHash(settings.RingHash(), random, limits.Limits(limits.Settings()))
+
+
+def slow_start(random: Random) -> SlowStart:
+    return SlowStart(RoundRobin(random), 30.0, random)
+
+
+class Listing:
+    """A service that lists what it was given."""
+
+    def __init__(self, listed: Sequence[Endpoint] = ()) -> None:
+        self.listed = listed
+
+
+def zone_first(random: Random) -> ZoneFirst:
+    """Of a zone that no endpoint is in."""
+    return ZoneFirst("here", Listing(), lambda: RoundRobin(random), random)
+
+
+every = pytest.mark.parametrize(
+    "make",
+    [
+        RoundRobin, LeastRequest, RandomChoice, LeastConnections, weighted, static, peak_ewma, ring_hash, slow_start,
+        zone_first,
+    ],
+)  # fmt: skip
 
 
 class FakeBreaker:
@@ -88,7 +136,7 @@ def test_an_open_endpoint_is_not_picked_and_the_others_share_its_part(make: Make
     endpoints[1].breaker = FakeBreaker(state=2)
     shares = Counter(picks(make(Random(3)), endpoints, 20_000))
     assert shares["b"] == 0
-    if make is not LeastRequest or weights[0] == 1:
+    if make not in (LeastRequest, LeastConnections, peak_ewma) or weights[0] == 1:
         whole = weights[0] + weights[2] + 1
         for host, weight in zip("acd", (weights[0], weights[2], 1), strict=True):
             assert abs(shares[host] - 20_000 * weight / whole) < 400
@@ -254,13 +302,31 @@ class Counting(list[Endpoint]):
 
 @every
 def test_a_pick_among_a_thousand_looks_at_two(make: Make) -> None:
-    """With nothing open and nothing tried, the price of a pick does not grow with the service."""
+    """With nothing open and nothing tried, the price of a pick does not grow with the service, or with its logarithm."""
     balancer, endpoints = make(Random(1)), Counting(service(*[1] * 1000))
     balancer.pick(endpoints, 0.0, (), None)
     endpoints.looks = 0
     for _ in range(1000):
         balancer.pick(endpoints, 0.0, (), None)
-    assert endpoints.looks <= 2000
+    assert endpoints.looks <= 1000 * (10 if make is LeastConnections else 2)
+
+
+@every
+def test_with_a_third_of_a_thousand_open_a_pick_hardly_looks_at_more(make: Make) -> None:
+    """An outage of a part must not make every pick go through all."""
+    balancer, endpoints = make(Random(1)), Counting(service(*[1] * 999))
+    for endpoint in endpoints[::3]:
+        endpoint.breaker = FakeBreaker(state=2)
+    balancer.pick(endpoints, 0.0, (), None)
+    endpoints.looks = 0
+    for _ in range(1000):
+        choice = balancer.pick(endpoints, 0.0, (), None)
+        assert choice is not None
+        assert choice.breaker is None
+        retried = balancer.pick(endpoints, 0.0, (choice,), None)
+        assert retried is not None
+        assert retried.breaker is None
+    assert endpoints.looks <= 2000 * (10 if make is LeastConnections else 4)
 
 
 # Round robin
@@ -308,6 +374,48 @@ def test_a_weighted_endpoint_that_comes_back_gets_its_share_and_no_burst() -> No
     back = picks(balancer, endpoints, 600)
     assert "aaaa" not in back
     assert abs(back.count("a") - 300) < 5
+
+
+@pytest.mark.parametrize("weights", [(3, 2, 1) * 20, (100, 1) * 17])
+def test_many_unequal_weights_are_exact_and_spread(weights: tuple[int, ...]) -> None:
+    """Beyond thirty-two endpoints too, each has its turns to the last one, and no two of them in a row."""
+    endpoints = service(*weights)
+    rounds = 20
+    found = picks(RoundRobin(Random(1)), endpoints, rounds * sum(weights))
+    shares = Counter(found)
+    assert all(abs(shares[endpoint.host] - rounds * endpoint.weight) <= 1 for endpoint in endpoints)
+    assert not any(one == other for one, other in pairwise(found))
+
+
+def test_many_unequal_weights_keep_their_turns_as_endpoints_come_and_go() -> None:
+    """Whoever stays is due when it was, and whoever comes gets no more than its share."""
+    endpoints = service(*(3, 2, 1) * 20)
+    balancer = RoundRobin(Random(1))
+    shares = Counter(picks(balancer, endpoints, 3000))
+    for number in range(20):
+        joined = Endpoint("!", 80, 3)
+        changed = [*endpoints[: 40 + number], joined]
+        shares += Counter(picks(balancer, changed, 2 * sum(endpoint.weight for endpoint in changed)))
+    assert shares["!"] == pytest.approx(20 * 2 * 3, abs=12)
+    assert max(shares[host] for host in "adg") - min(shares[host] for host in "adg") <= 2
+
+
+def test_among_many_unequal_weights_a_pick_looks_at_the_next_ones_only() -> None:
+    """With a third of them open, tried ones too: the price does not grow with the service."""
+    endpoints = Counting(service(*(3, 2, 1, 1) * 250))
+    for endpoint in endpoints[::3]:
+        endpoint.breaker = FakeBreaker(state=2)
+    balancer = RoundRobin(Random(1))
+    balancer.pick(endpoints, 0.0, (), None)
+    endpoints.looks = 0
+    shares: Counter[int] = Counter()
+    for _ in range(3500):
+        choice = balancer.pick(endpoints, 0.0, endpoints[1:2], None)
+        assert choice is not None
+        assert choice.breaker is None
+        shares[choice.weight] += 1
+    assert endpoints.looks <= 3500 * 2
+    assert [shares[weight] for weight in (3, 2, 1)] == pytest.approx([1500, 1000, 1000], rel=0.05)
 
 
 # Least request

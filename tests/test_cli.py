@@ -197,9 +197,31 @@ def test_a_file_that_is_not_there_is_fatal(command: str, tmp_path: Path, started
 
 def test_a_registry_that_there_is_not_is_told_by_its_flag(started: Started) -> None:
     """Kinds are those of the configuration."""
-    result = call("run", "--app", "a:1", "--registry", "consul://127.0.0.1:8500")
+    result = call("run", "--app", "a:1", "--registry", "etcd://127.0.0.1:2379")
     assert result.exit_code == 78
-    assert result.stderr.startswith("--registry: registry.kind: expected one of local, static, dns, not")
+    assert "--registry: registry.kind: expected one of local, static, consul, dns, not" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("consul://10.0.0.1:8500", "http://10.0.0.1:8500"),
+        ("consul+https://agent.example:8501/", "https://agent.example:8501"),
+        ("http://10.0.0.1:8500", "http://10.0.0.1:8500"),
+        ("https://agent.example", "https://agent.example"),
+    ],
+)
+def test_a_registry_can_be_named_by_its_address(url: str, address: str, started: Started) -> None:
+    """HTTP alone means the agent of a Consul."""
+    assert call("run", "--app", "a:1", "--registry", url).exit_code == 0
+    (config,) = started
+    assert (config.registry.kind, config.registry.consul.address) == ("consul", address)
+
+
+def test_a_kind_of_registry_alone_is_enough(started: Started) -> None:
+    """It is where it usually is."""
+    assert call("run", "--app", "a:1", "--registry", "consul").exit_code == 0
+    assert started[0].registry.consul.address == "http://127.0.0.1:8500"
 
 
 @pytest.mark.parametrize("how", [{"SIDECAR_PROFILE": "production"}, {}])

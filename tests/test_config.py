@@ -291,9 +291,9 @@ def test_a_problem_names_the_variable_or_flag_that_it_came_from(write: Write) ->
     environ = {"SIDECAR_SERVICE__NAM": "x", "SIDECAR_FOO__BAR": "1", "SIDECAR___": "", "SIDECAR_TRACE__SAMPLE": "2"}
     assert problems(write(""), environ, [Setting("--inbound", "listen.inbound", "nowhere")]) == [
         "SIDECAR_FOO__BAR: foo: unknown key (known here: service, listen, inbound, outbound, registry, defaults, "
-        "services, timeouts, routes, limits, overload, trace, drain, log, access_log, profiles)",
+        "services, dependencies, timeouts, routes, limits, overload, trace, drain, log, access_log, profiles)",
         'SIDECAR___: "": unknown key (known here: service, listen, inbound, outbound, registry, defaults, services, '
-        "timeouts, routes, limits, overload, trace, drain, log, access_log, profiles)",
+        "dependencies, timeouts, routes, limits, overload, trace, drain, log, access_log, profiles)",
         "SIDECAR_SERVICE__NAM: service.nam: unknown key (did you mean name?)",
         '--inbound: listen.inbound: expected host:port, such as "127.0.0.1:8080", not "nowhere"',
         "SIDECAR_TRACE__SAMPLE: trace.sample: must be at most 1, not 2.0",
@@ -373,10 +373,15 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
         ("[services.a]\nendpoints = [{address='h:1', weight=-1}]", "services.a.endpoints[0].weight: must be at least"),
         ("[inbound]\ntrusted = ['10.0.0.1/8']", "inbound.trusted[0]: has bits set beyond its prefix"),
         ("[inbound]\nmax_connections = 0", "inbound.max_connections: must be at least 1, not 0"),
-        ("[registry]\nkind = 'consul'", 'registry.kind: expected one of local, static, dns, not "consul"'),
+        ("[registry]\nkind = 'eureka'", 'registry.kind: expected one of local, static, consul, dns, not "eureka"'),
+        ("[registry.consul]\naddress = 'ftp://a'", "registry.consul.address: expected the address of an agent"),
+        ("[registry.consul]\nagents = ['http://a:1', 'b']", "registry.consul.agents[1]: expected the address"),
+        ("[registry.consul]\nttl = '1s'", "registry.consul.ttl: must be at least 3s, not 1s"),
+        ("[registry.consul]\nderegister_after = '30s'", "registry.consul.deregister_after: must be at least 1m"),
+        ("[registry.consul]\ncert_file = 'x.pem'", "registry.consul.key_file: is missing: a certificate and its key"),
         (
             "[registry]\nkind = 'dsn'",
-            'registry.kind: expected one of local, static, dns, not "dsn" (did you mean dns?)',
+            'registry.kind: expected one of local, static, consul, dns, not "dsn" (did you mean dns?)',
         ),
         (
             "[registry]\noptions = { a = 1 }",
@@ -401,6 +406,15 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
             'registry.dns.names.a: expected "name", "name:port" or "srv:_http._tcp.name", not "srv:b:80"',
         ),
         ("[limits]\nheaders = 0", "limits.headers: must be at least 1"),
+        ("[dependencies.db]\naddress = 'a:1'\ngates = 1", "dependencies.db.gates: expected true or false, not 1"),
+        ("[dependencies.db]\nkind = 'tcp'", "dependencies.db.address: is missing: where is it, as host:port?"),
+        ("[dependencies.db]\naddress = 'a'", "dependencies.db.address: expected host:port"),
+        ("[dependencies.db]\nkind = 'command'", "dependencies.db.command: is missing: which program"),
+        ("[defaults.health]\ncommand = ['x']", "defaults.health.command: is given, but kind is http"),
+        ("[defaults.health]\nstatuses = ['299-200']", 'defaults.health.statuses[0]: "299-200" ends before it begins'),
+        ("[defaults.health]\nstatuses = ['2xx']", "defaults.health.statuses[0]: expected a status or a range"),
+        ("[defaults.health]\npath = 'x'", "defaults.health.path: expected a path that begins with /"),
+        ("[defaults.health]\nkind = 'none'", "defaults.health.kind: expected one of http, tcp, grpc, command"),
         ("[limits]\nheader_bytes = '64KB'", "limits.header_bytes: expected a size"),
         ("[timeouts]\nnone = '1s'", "timeouts.none: expected a class name"),
         ("[timeouts]\napi = 3", 'timeouts.api: expected a duration with its unit, such as "3s", not 3'),

@@ -201,11 +201,12 @@ mine = 3
 f = 1
 """)
     expected = [
-        ':8: profiles.a.defaults.balance: expected one of round_robin, least_request, random, not "randm" '
+        ":8: profiles.a.defaults.balance: expected one of round_robin, random, weighted, least_request, "
+        'least_connections, peak_ewma, ring_hash, not "randm" '
         "(did you mean random?)",
         ":10: profiles.b.services.x.endpoints[0].address: is missing",
         ":11: profiles.b.colour: unknown key (known here: service, listen, inbound, outbound, registry, defaults, "
-        "services, timeouts, routes, limits, overload, trace, drain, log, access_log, profiles)",
+        "services, dependencies, timeouts, routes, limits, overload, trace, drain, log, access_log, profiles)",
         ":12: profiles.b.profiles: a profile cannot hold profiles",
         ':14: profiles.c.timeouts.mine: expected a duration with its unit, such as "3s", not 3',
         ":16: profiles.\"d.e\": expected a profile name of letters, digits, '-' and '_', not \"d.e\"",

@@ -15,6 +15,7 @@ from sidecar.discovery.dns.resolver import Answer, Trouble
 from sidecar.discovery.dns.settings import DnsRegistry as Settings
 from sidecar.discovery.registries import MISS_SECONDS, Registries
 from sidecar.discovery.source import Selective, Source
+from sidecar.timing.wheel import Wheel
 from tests.support.names import NXDOMAIN, Asker, Zone, addresses, srv
 from tests.support.virtual import VirtualLoop
 
@@ -84,7 +85,7 @@ def test_only_what_may_be_a_service_is_asked_for(loop: VirtualLoop, service: str
     """A name without a dot, one under our domains, one that is written: all else is a miss without a question."""
     asker = asker_of(loop, names={"far.example.com": "x.example.com"})
     registries = Registries(
-        loop, Clock(loop.time, loop.time), asker.registry, lambda name, endpoints: None, lambda name: None
+        loop, Clock(loop.time, loop.time), Wheel(), asker.registry, 0.0, lambda name, endpoints: None, lambda name: None
     )
     loop.run_until_complete(asker.registry.start())
     assert (registries.find(service) is not None) == ours
@@ -433,7 +434,9 @@ def test_the_first_call_waits_for_the_answer_and_a_miss_is_remembered(loop: Virt
     registries = Registries(
         loop,
         Clock(loop.time, loop.time),
+        Wheel(),
         asker.registry,
+        0.0,
         lambda name, endpoints: published.update({name: [one.label for one in endpoints]}),
         found.append,
     )

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import click
@@ -34,7 +35,7 @@ from sidecar.resilience import limits
 from sidecar.routing.plan import Service
 from sidecar.telemetry.lag import Lag
 from sidecar.telemetry.stats import Stats
-from tests.support import pages
+from tests.support import example_registry, pages
 from tests.test_house import LEVELS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +84,8 @@ def test_every_toml_block_loads(page: str, block: str, tmp_path: Path) -> None:
     """What a page shows can be copied; a fragment without a [service] is one of a file that names an application."""
     file = tmp_path / "sidecar.toml"
     file.write_text(block)
-    load(str(file), flags=() if "[service]" in block else ANY_APP)
+    with example_registry.installed(tmp_path):
+        load(str(file), flags=() if "[service]" in block else ANY_APP)
 
 
 def said_defaults() -> Iterator[tuple[str, str, str]]:
@@ -94,10 +96,14 @@ def said_defaults() -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(("page", "key", "value"), list(said_defaults()))
 def test_every_default_that_a_table_states_is_the_default(page: str, key: str, value: str, tmp_path: Path) -> None:
-    """Writing the stated value into the file changes nothing."""
+    """Writing the stated value into the file changes nothing; where its table is one that switches something on by being
+    there, the table alone does the same."""
     file = tmp_path / "sidecar.toml"
+    table = f"[{key.rpartition('.')[0]}]\n" if ".health." in key else ""
+    file.write_text(table)
+    unwritten = load(str(file), flags=ANY_APP)
     file.write_text(f"{key} = {value}\n")
-    written, unwritten = load(str(file), flags=ANY_APP), load(None, flags=ANY_APP)
+    written = load(str(file), flags=ANY_APP)
     assert msgspec.structs.replace(written, movable=unwritten.movable) == unwritten
 
 
@@ -110,9 +116,9 @@ def leaves(table: Mapping[str, object], prefix: str) -> Iterator[str]:
 
 
 def test_every_policy_has_its_row() -> None:
-    """A policy that policies.md does not explain is a secret."""
+    """A policy that neither policies.md nor balancing.md explains is a secret."""
     example = tomllib.loads((ROOT / "config.example.toml").read_text())
-    explained = {key for page, key, _ in said_defaults() if page == "docs/policies.md"}
+    explained = {key for page, key, _ in said_defaults() if page in ("docs/policies.md", "docs/balancing.md")}
     assert set(leaves(example["defaults"], "defaults.")) - explained == set()
 
 
@@ -150,6 +156,9 @@ def families() -> list[Metric]:
         memory=lambda: (0.5, "calm"),
         lag=Lag,
         log_lines_dropped=lambda: [("access", 1)],
+        registry=lambda: (0.0, True),
+        checks=lambda: [("peers", "orders", SimpleNamespace(good=1, bad=0))],
+        dependencies=lambda: [("database", True)],
     )
     return list(text_string_to_metric_families(b"".join(exposition(sources)).decode()))
 
@@ -308,7 +317,8 @@ def simple_commands(line: str) -> Iterator[list[str]]:
 def commands() -> Iterator[tuple[str, list[str]]]:
     """The arguments of every ``sidecar`` that a console block or a span of code calls."""
     for name, text in TEXT.items():
-        lines = [line[2:] for block in BLOCK.findall(text) for line in block[1].splitlines() if line.startswith("$ ")]
+        shown = [re.sub(r"\\\n\s*", "", block[1]) for block in BLOCK.findall(text)]
+        lines = [line[2:] for block in shown for line in block.splitlines() if line.startswith("$ ")]
         lines += re.findall(r"`(sidecar [^`]+)`", re.sub(r"\s*\n\s*", " ", prose(text)))
         for line in lines:
             for words in simple_commands(line):

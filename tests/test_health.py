@@ -41,7 +41,7 @@ class World:
         self.probes = Probes(
             Sources(lambda: (), lambda: self.services, lambda: (), lambda: True, lambda: (0.5, "calm"), Lag),
             startup,
-            operation,
+            lambda: operation,
             Clock(lambda: self.now, lambda: 0.0),
             lambda: "orders",
             "1.4.2",
@@ -143,6 +143,7 @@ def test_the_details_are_given_ready_or_not() -> None:
         "status": "not ready",
         "memory": {"pressure": 0.5, "step": "calm"},
         "loop": {"longestLagSeconds": 0.0},
+        "dependencies": [],
         "services": [],
     }
     world.bound = True
@@ -166,15 +167,17 @@ def test_the_details_show_services_with_endpoints_and_breakers() -> None:
             "name": "orders",
             "direction": "inbound",
             "inFlight": 0,
-            "endpoints": [{"address": "127.0.0.1:8080", "weight": 1, "inFlight": 0, "breaker": None}],
+            "endpoints": [
+                {"address": "127.0.0.1:8080", "weight": 1, "state": "available", "inFlight": 0, "breaker": None}
+            ],
         },
         {
             "name": "payments",
             "direction": "outbound",
             "inFlight": 2,
             "endpoints": [
-                {"address": "10.0.0.1:80", "weight": 1, "inFlight": 0, "breaker": "open"},
-                {"address": "10.0.0.2:80", "weight": 3, "inFlight": 2, "breaker": "closed"},
+                {"address": "10.0.0.1:80", "weight": 1, "state": "barred", "inFlight": 0, "breaker": "open"},
+                {"address": "10.0.0.2:80", "weight": 3, "state": "available", "inFlight": 2, "breaker": "closed"},
             ],
         },
     ]

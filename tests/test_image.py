@@ -168,6 +168,19 @@ def test_the_command_is_there_and_tells_this_version(image: Image) -> None:
     assert (result.returncode, result.stdout) == (0, f"sidecar {__version__}\n")
 
 
+def test_what_a_configuration_may_name_is_there(image: Image, tmp_path: Path) -> None:
+    """Nobody installs an extra in a container: Consul's client and gRPC's are in the image."""
+    config = tmp_path / "sidecar.toml"
+    config.write_text(
+        '[service]\napp = "127.0.0.1:8080"\n[service.health]\nkind = "grpc"\n[registry]\nkind = "consul"\n'
+    )
+    command = [*image.entrypoint, "config", "validate", "--config", str(config)]
+    result = subprocess.run(command, env=image.env, capture_output=True, text=True, cwd="/")
+    assert (result.returncode, result.stdout) == (0, f"{config}: valid\n"), result.stderr
+    imports = [image.root / "opt/sidecar/bin/python", "-c", "import consul.aio, grpc_health.v1.health_pb2_grpc"]
+    subprocess.run(imports, env=image.env, check=True)
+
+
 def test_no_installer_is_left(image: Image) -> None:
     """Neither in the environment nor in the Python beneath it."""
     for python in ("opt/sidecar/bin/python", "usr/local/bin/python"):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
@@ -19,6 +17,7 @@ from sidecar.discovery.guest import INSTANCES_AT_MOST, REPEAT_SECONDS, Guest, Se
 from sidecar.discovery.registries import Registries, Unusable
 from sidecar.discovery.source import Instance, Selective, Setup, Source, State, Told
 from sidecar.sources import new_source
+from sidecar.timing.wheel import Wheel
 from tests.support import example_registry
 from tests.support.configs import problems, written
 from tests.support.live import ROOT
@@ -29,15 +28,12 @@ GOOD = Instance(service="orders", host="127.0.0.1", port=8001)
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path) -> Iterator[Path]:
     """Somewhere to write, with the example and some bad registries installed."""
-    installed = tmp_path / "installed"
-    installed.mkdir()
-    monkeypatch.syspath_prepend(str(example_registry.install(installed)))
-    yield tmp_path
-    for name in ("registry_file", "bad_registries"):
-        sys.modules.pop(name, None)
-    importlib.invalidate_caches()
+    directory = tmp_path / "installed"
+    directory.mkdir()
+    with example_registry.installed(directory):
+        yield tmp_path
 
 
 # What the configuration makes of them
@@ -61,7 +57,7 @@ def test_its_options_come_from_the_environment_as_well(here: Path) -> None:
     [
         (
             'kind = "fil"',
-            "registry.kind: expected one of local, static, dns, absent, file, gone, lacking, listing, raising, "
+            "registry.kind: expected one of local, static, consul, dns, absent, file, gone, lacking, listing, raising, "
             'not "fil" (did you mean file?)',
         ),
         ('kind = "file"', "registry.options.path: is missing"),
@@ -121,7 +117,7 @@ def test_what_is_in_effect_shows_its_options(here: Path) -> None:
 def test_editors_know_what_is_installed(here: Path) -> None:
     """The schema is that of this machine."""
     kinds = json_schema()["$defs"]["registry"]["properties"]["kind"]["enum"]
-    assert kinds[:3] == ["local", "static", "dns"] and "file" in kinds
+    assert kinds[:4] == ["local", "static", "consul", "dns"] and "file" in kinds
 
 
 @pytest.mark.parametrize(
@@ -135,14 +131,14 @@ def test_one_that_cannot_be_made_ends_the_start(here: Path, loop: VirtualLoop, k
     """In one line that says whose fault it is."""
     config = load(written(here, f'[registry]\nkind = "{kind}"'))
     with pytest.raises(Unusable, match=f"^{words}$"):
-        new_source(config, loop, Clock(loop.time), Random(1))
+        new_source(config, loop, Clock(loop.time), Random(1), Wheel())
 
 
 def test_one_that_is_sound_is_a_source_behind_a_guard(here: Path, loop: VirtualLoop) -> None:
     """The example, as the app has it."""
     (here / "x.json").write_text('{"orders": ["127.0.0.1:8001", "[::1]:8002"]}')
     config = load(written(here, f'[registry]\nkind = "file"\noptions = {{ path = "{here / "x.json"}" }}'))
-    source = new_source(config, loop, Clock(loop.time), Random(1))
+    source = new_source(config, loop, Clock(loop.time), Random(1), Wheel())
     assert isinstance(source, Guest) and not isinstance(source, Selective)
     told: list[Sequence[Instance]] = []
     source.subscribe("orders", told.append)
@@ -352,7 +348,9 @@ def test_a_start_that_fails_ends_ours_in_one_line(loop: VirtualLoop, error: Exce
         raise error
 
     source, _ = guarded(loop, Bad(start=fail))
-    registries = Registries(loop, Clock(loop.time), source, lambda name, endpoints: None, lambda name: None)
+    registries = Registries(
+        loop, Clock(loop.time), Wheel(), source, 0.0, lambda name, endpoints: None, lambda name: None
+    )
     words = "Permission denied" if isinstance(error, OSError) else f"bad does not begin: {type(error).__name__}"
     with pytest.raises(Unusable, match=words):
         loop.run_until_complete(registries.start())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sidecar.resilience.breaker import OPEN, Breaker
 from sidecar.resilience.breaker import Settings as BreakerSettings
 from sidecar.resilience.limits import Limits
 from sidecar.resilience.limits import Settings as LimitSettings
+from sidecar.resilience.standing import STATES, judge
 from sidecar.routing.plan import Service
 from sidecar.telemetry.lag import Lag
 from sidecar.telemetry.stats import BOUNDS, Stats
@@ -216,6 +218,36 @@ def test_endpoints_are_available_or_barred() -> None:
     assert value(series, "sidecar_endpoints", service="empty", state="available") == 0
 
 
+def test_an_endpoint_is_counted_once_by_what_speaks_against_it_most() -> None:
+    """A refused connection before an opinion, an opinion before a breaker."""
+    endpoints = [Endpoint("10.0.0.1", port) for port in range(1, 5)]
+    for endpoint in endpoints[:3]:
+        endpoint.breaker = tripped()
+    judge(endpoints[0], registry="critical", refused="refused")
+    judge(endpoints[1], check="answers 503")
+    series = scrape(sources(services=[("outbound", a_service("orders", endpoints))]))
+    counts = {state: value(series, "sidecar_endpoints", service="orders", state=state) for state in STATES[:-1]}
+    assert counts == {"available": 1, "barred": 1, "unhealthy": 1, "refused": 1}
+
+
+def test_panic_is_told_while_it_lasts() -> None:
+    """Most of a service's endpoints are ill at the same time."""
+    endpoints = [Endpoint("10.0.0.1", port) for port in range(1, 4)]
+    service = a_service("orders", endpoints)
+    for endpoint, expected in zip(endpoints, (0, 1, 1), strict=True):
+        judge(endpoint, registry="critical")
+        service.review()
+        assert value(scrape(sources(services=[("outbound", service)])), "sidecar_panic", service="orders") == expected
+
+
+def test_a_registry_that_is_out_of_date_shows_for_how_long() -> None:
+    """Where there is a registry at all."""
+    told = replace(sources(), registry=lambda: (12.5, True))
+    assert value(scrape(told), "sidecar_registry_stale_seconds") == 12.5
+    assert value(scrape(told), "sidecar_registry_registered") == 1
+    assert not any(name.startswith("sidecar_registry") for name, _ in scrape(sources()))
+
+
 def test_the_application_is_nobodys_endpoint() -> None:
     """A peer service of the same name shows its own endpoints only."""
     inbound = a_service("orders", [Endpoint("127.0.0.1", 8080)], breaker=None)
@@ -282,9 +314,10 @@ def test_a_large_mesh_comes_in_small_pieces() -> None:
     pieces = list(exposition(sources(all_stats, services)))
     assert all(pieces)
     assert max(samples(piece) for piece in pieces) <= 48
-    # Requests 1, durations 17, in flight 1, states 10, transitions 3, endpoints 2; of the process reload 1, memory 1, lag 13.
+    # Requests 1, durations 17, in flight 1, states 10, transitions 3, endpoints 4, panic 1; of the process reload 1,
+    # memory 1, lag 13.
     text = b"".join(pieces)
-    assert text.count(b"\nsidecar_") == 1000 * (1 + 17 + 1 + 10 + 3 + 2) + 1 + 1 + 13
+    assert text.count(b"\nsidecar_") == 1000 * (1 + 17 + 1 + 10 + 3 + 4 + 1) + 1 + 1 + 13
     for metric in (b"sidecar_requests_total", b"sidecar_breaker_state", b"sidecar_request_duration_seconds"):
         assert text.count(b"# TYPE " + metric + b" ") == text.count(b"# HELP " + metric + b" ") == 1
 

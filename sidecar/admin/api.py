@@ -31,13 +31,14 @@ ENDPOINTS_PATH: Final = re.compile(re.escape(ENDPOINTS.path).encode().replace(rb
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Who answers: our version; and, as of now, the service's name, whether it drains, and what tells the configuration that
-    runs from others."""
+    """Who answers: our version; and, as of now, the service's name, whether it drains, what tells the configuration that runs
+    from others, and how the registry fares, if there is one."""
 
     version: str
     service: Callable[[], str]
     draining: Callable[[], bool]
     fingerprint: Callable[[], str]
+    registry: Callable[[], documents.RegistryAttributes | None]
 
 
 class Api:
@@ -73,6 +74,7 @@ class Api:
             "all-endpoints": resources.endpoints(snapshots, clock),
             "breakers": resources.breakers(snapshots, clock),
             "routes": resources.routes(snapshots),
+            "dependencies": resources.dependencies(snapshots),
             "config": resources.settings(()),
         }
 
@@ -154,6 +156,7 @@ class Api:
             started_at=rfc3339(self._started_at),
             draining=about.draining(),
             configuration=about.fingerprint(),
+            registry=about.registry(),
             resources=tuple(
                 documents.Served(method=one.method, path=one.path, summary=one.summary) for one in OPERATIONS
             ),

@@ -26,7 +26,9 @@ class ServiceAttributes(Document, frozen=True, kw_only=True):
     direction: str
     endpoints: int
     available: int
-    """Endpoints that have a weight and whose breaker is closed."""
+    """Endpoints that nothing speaks against: they have a weight, are well, and their breaker is closed."""
+    panic: bool
+    """So few are well by registry and checks that all are used."""
     in_flight: int
     pending: int
     """Of those in flight, requests that wait for a connection."""
@@ -46,6 +48,10 @@ class EndpointAttributes(Document, frozen=True, kw_only=True):
     address: str
     weight: int
     zone: str
+    state: str
+    """available, barred (by its breaker), unhealthy (by registry or check), refused (connections are) or off (no weight)."""
+    why: str
+    """What speaks against it, in words; empty where nothing does."""
     breaker: str | None
     """closed, half-open or open; null where there is none to trip."""
     in_flight: int
@@ -59,6 +65,8 @@ class EndpointAttributes(Document, frozen=True, kw_only=True):
     """After how long it closes an idle connection, as far as is known."""
     retry_after_seconds: float
     """How long it still wants to be left alone, by its own Retry-After."""
+    measured: str
+    """What its balancer has found out about it, in words; empty where it measures nothing."""
 
 
 class Transitions(Document, frozen=True, kw_only=True):
@@ -126,6 +134,26 @@ class RouteAttributes(Document, frozen=True, kw_only=True):
     durations: Durations
 
 
+class DependencyAttributes(Document, frozen=True, kw_only=True):
+    """Something that the application needs beside services."""
+
+    name: str
+    kind: str
+    address: str
+    healthy: bool | None
+    """null as long as it has not been asked."""
+    gates: bool
+    """Whether we are not ready while it is ill."""
+    since: str | None
+    """Since when it has been well, or ill."""
+    reason: str
+    """What was wrong with the last bad answer; empty while it is well."""
+    breaker: str | None
+    """closed, half-open or open; null where there is none."""
+    latency_seconds: float | None
+    """Of the last answer."""
+
+
 class SettingAttributes(Document, frozen=True, kw_only=True):
     """One setting of the configuration that runs; the value as TOML, secrets redacted."""
 
@@ -143,6 +171,20 @@ class Served(Document, frozen=True, kw_only=True):
     summary: str
 
 
+class RegistryAttributes(Document, frozen=True, kw_only=True):
+    """How the registry fares that services are found by."""
+
+    kind: str
+    seen: bool
+    """It has answered at least once."""
+    registered: bool
+    """Others find this instance."""
+    stale_seconds: float
+    """For how long what it tells may have been out of date; 0 if it is not."""
+    trouble: str
+    """What is wrong, in words; empty if nothing is."""
+
+
 class SidecarAttributes(Document, frozen=True, kw_only=True):
     """This sidecar."""
 
@@ -153,6 +195,8 @@ class SidecarAttributes(Document, frozen=True, kw_only=True):
     draining: bool
     configuration: str
     """A fingerprint of the configuration that runs: the same for the same one."""
+    registry: RegistryAttributes | None
+    """null where all endpoints are written in the configuration."""
     resources: tuple[Served, ...]
 
 

@@ -9,8 +9,8 @@ Liveness asks nothing. If the process can answer at all it is alive, and a resta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -22,8 +22,12 @@ from sidecar.http.h1.request import RequestHead
 from sidecar.http.reply import Reply
 from sidecar.model import Endpoint
 from sidecar.resilience.breaker import CLOSED, NAMES
+from sidecar.resilience.standing import state
 from sidecar.routing.plan import Service
 from sidecar.telemetry.trace import REQUEST_ID
+
+if TYPE_CHECKING:
+    from sidecar.admin.documents import DependencyAttributes
 
 Gate = Callable[[], tuple[bool, str]]
 """Whether it is open, and in words what it waits for or what has opened it."""
@@ -46,23 +50,25 @@ class _Verdict(msgspec.Struct, frozen=True):
 class Probes:
     """Answers ``/health/*`` and ``/metrics``, and nothing else.
 
-    ``startup``: gates that open once, while the sidecar starts; ``operation``: those that readiness asks beside them.
-    ``service`` is the name of today: a reload may change it.
+    ``startup``: gates that open once, while the sidecar starts; ``operation``: those that readiness asks beside them, and
+    ``service``, our name, are those of today: a reload may change them. ``dependencies`` are what the application needs.
     """
 
-    __slots__ = ("_clock", "_new_request_id", "_operation", "_pages", "_service", "_sources", "_started_at",
+    __slots__ = ("_clock", "_dependencies", "_new_request_id", "_operation", "_pages", "_service", "_sources", "_started_at",
                  "_startup", "_version")  # fmt: skip
 
     def __init__(
         self,
         sources: Sources,
         startup: Mapping[str, Gate],
-        operation: Mapping[str, Gate],
+        operation: Callable[[], Mapping[str, Gate]],
         clock: Clock,
         service: Callable[[], str],
         version: str,
         new_request_id: Callable[[], bytes],
+        dependencies: Callable[[], Iterable[DependencyAttributes]] = tuple,
     ) -> None:
+        self._dependencies = dependencies
         self._sources = sources
         self._startup = startup
         self._operation = operation
@@ -119,7 +125,7 @@ class Probes:
         return Reply(200, [(b"content-type", CONTENT_TYPE)], None), exposition(self._sources)
 
     def _readiness(self) -> list[_Verdict]:
-        return _ask(self._startup) + _ask(self._operation)
+        return _ask(self._startup) + _ask(self._operation())
 
     def _detailed(self) -> Iterator[bytes]:
         """One JSON document, a service a piece: with many of them, making it would hold up requests."""
@@ -133,6 +139,7 @@ class Probes:
             "gates": gates,
             "memory": {"pressure": round(pressure, 3), "step": step},
             "loop": {"longestLagSeconds": round(self._sources.lag().longest, 3)},
+            "dependencies": list(self._dependencies()),
         }
         yield encode(about)[:-1] + b',"services":['
         separator = b""
@@ -184,6 +191,7 @@ def _endpoint(endpoint: Endpoint, service: Service) -> dict[str, object]:
     return {
         "address": endpoint.label,
         "weight": endpoint.weight,
+        "state": state(endpoint),
         "inFlight": endpoint.in_flight,
         "breaker": breaker,
     }

@@ -21,13 +21,14 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import PROCESS_COLLECTOR
 
 from sidecar.resilience.breaker import CLOSED, NAMES, Breaker
+from sidecar.resilience.standing import STATES, state
 from sidecar.routing.plan import Direction, Service
 from sidecar.telemetry.lag import BOUNDS as LAG_BOUNDS
 from sidecar.telemetry.lag import Lag
@@ -53,6 +54,15 @@ Route = tuple[str, str, str]
 """Direction, service and route."""
 
 
+class Answers(Protocol):
+    """How many were good, and how many bad."""
+
+    @property
+    def good(self) -> int: ...
+    @property
+    def bad(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where the numbers are: each is asked anew at every scrape, and what it gives is read at once."""
@@ -69,6 +79,13 @@ class Sources:
     """How much of the memory that can be had is in use, and the name of the step that is taken against it."""
     lag: Callable[[], Lag]
     """How late the event loop has been."""
+    registry: Callable[[], tuple[float, bool] | None] = lambda: None
+    """For how many seconds what the registry tells may have been out of date, and whether others find us through it;
+    ``None`` if there is no registry."""
+    checks: Callable[[], Iterable[tuple[str, str, Answers]]] = tuple
+    """Whose health is asked after (application, peers or dependency), the name of service or dependency, and the answers."""
+    dependencies: Callable[[], Iterable[tuple[str, bool | None]]] = tuple
+    """Each dependency, and whether it is well; ``None`` before it has been asked."""
     log_lines_dropped: Callable[[], Iterable[tuple[str, int]]] = tuple
     """Each log that is written, and how many of its lines have been lost."""
     passing: Callable[[], Iterable[Service]] = tuple
@@ -95,7 +112,14 @@ def exposition(sources: Sources) -> Iterator[bytes]:
     yield from _pieces(_breaker_states(called))
     yield from _pieces(_breaker_transitions(called))
     yield from _pieces(_endpoints(called))
+    yield from _pieces(_panic(called))
     yield from _pieces(_connections(sources.connections()))
+    registry = sources.registry()
+    if registry is not None:
+        for family in _registry(*registry):
+            yield from _pieces((family,))
+    yield from _pieces(_checks(sources.checks()))
+    yield from _pieces((_dependencies(sources.dependencies()),))
     yield from _pieces((_reload(sources.reload_successful()),))
     yield from _pieces((_memory(sources.memory()[0]),))
     yield from _pieces((_loop_lag(sources.lag()),))
@@ -229,8 +253,8 @@ def _breaker_transitions(called: Mapping[str, Iterable[Service]]) -> Iterator[Me
     )
     for name, same in called.items():
         for label, breakers in _breakers(same).items():
-            for state, to in enumerate(NAMES if breakers else ()):
-                family.add_metric((name, label, to), sum(breaker.transitions[state] for breaker in breakers))
+            for number, to in enumerate(NAMES if breakers else ()):
+                family.add_metric((name, label, to), sum(breaker.transitions[number] for breaker in breakers))
             yield family
         yield family
 
@@ -238,15 +262,33 @@ def _breaker_transitions(called: Mapping[str, Iterable[Service]]) -> Iterator[Me
 def _endpoints(called: Mapping[str, Iterable[Service]]) -> Iterator[Metric]:
     family = GaugeMetricFamily(
         "sidecar_endpoints",
-        "Endpoints that have a weight, by whether their circuit breaker is closed (available) or not (barred).",
+        "Endpoints that have a weight: available, barred by their breaker, unhealthy, or refusing connections.",
         labels=("service", "state"),
     )
     for name, same in called.items():
-        weighted = [endpoint for service in same for endpoint in service.listed if endpoint.weight > 0]
-        barred = sum(endpoint.breaker is not None and endpoint.breaker.state != CLOSED for endpoint in weighted)
-        family.add_metric((name, "available"), len(weighted) - barred)
-        family.add_metric((name, "barred"), barred)
+        counts = Counter(state(endpoint) for service in same for endpoint in service.listed)
+        for one in STATES:
+            if one != "off":
+                family.add_metric((name, one), counts[one])
         yield family
+
+
+def _panic(called: Mapping[str, Iterable[Service]]) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "sidecar_panic", "1 if so few endpoints are well that all of them are used.", labels=("service",)
+    )
+    for name, same in called.items():
+        family.add_metric((name,), float(any(service.panicking for service in same)))
+        yield family
+
+
+def _registry(stale: float, registered: bool) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "sidecar_registry_stale_seconds",
+        "For how long what the registry tells may have been out of date, 0 if it is not.",
+        value=stale,
+    )
+    yield GaugeMetricFamily("sidecar_registry_registered", "1 if others find this instance.", value=float(registered))
 
 
 def _connections(counts: Iterable[tuple[str, str, int]]) -> Iterator[Metric]:
@@ -257,6 +299,25 @@ def _connections(counts: Iterable[tuple[str, str, int]]) -> Iterator[Metric]:
     for labels, count in total.items():
         family.add_metric(labels, count)
         yield family
+
+
+def _checks(counts: Iterable[tuple[str, str, Answers]]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "sidecar_health_checks_total", "Answers to questions whether somebody is well.", labels=("of", "name", "result")
+    )
+    for of, name, answers in counts:
+        family.add_metric((of, name, "good"), answers.good)
+        family.add_metric((of, name, "bad"), answers.bad)
+        yield family
+
+
+def _dependencies(dependencies: Iterable[tuple[str, bool | None]]) -> Metric:
+    family = GaugeMetricFamily(
+        "sidecar_dependency_up", "1 if the dependency is well, 0 if not or not known yet.", labels=("dependency",)
+    )
+    for name, well in dependencies:
+        family.add_metric((name,), float(bool(well)))
+    return family
 
 
 def _reload(successful: bool) -> Metric:

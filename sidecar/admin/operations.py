@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from sidecar.admin.documents import (
     ActionAttributes,
     BreakerAttributes,
+    DependencyAttributes,
     EndpointAttributes,
     One,
     Page,
@@ -57,6 +58,13 @@ OPERATIONS: Final = (
         f"{ROOT}/routes",
         "The routes, with their policies and what has happened on them since the start.",
         Page[RouteAttributes],
+    ),
+    Operation(
+        "dependencies",
+        "GET",
+        f"{ROOT}/dependencies",
+        "What the application needs beside services, and whether it is well.",
+        Page[DependencyAttributes],
     ),
     Operation("config", "GET", f"{ROOT}/config", "The configuration that runs.", Page[SettingAttributes]),
     Operation("reload", "POST", f"{ROOT}/reload", "Read the configuration again, and go by it.", One[ActionAttributes]),

@@ -18,6 +18,7 @@ from sidecar.clock import Clock
 from sidecar.exchange.replies import rfc3339
 from sidecar.model import Endpoint
 from sidecar.resilience.breaker import CLOSED, NAMES, Breaker, Settings
+from sidecar.resilience.standing import STATES, state, why
 from sidecar.routing.plan import Direction, RoutePlan, Service
 from sidecar.telemetry.stats import BOUNDS, Stats
 
@@ -42,6 +43,8 @@ class Snapshots:
     plans: Callable[[], Iterable[RoutePlan]]
     matches: Callable[[], Mapping[str, Asked]]
     """What a route asks of a request, by its name."""
+    dependencies: Callable[[], Sequence[documents.DependencyAttributes]]
+    """What the application needs beside services."""
     entries: Callable[[Callable[[Sequence[Entry]], None]], None]
     """Tells what it is given the configuration that runs, at once or later: to work it out takes a thread some time."""
 
@@ -79,6 +82,7 @@ def services(snapshots: Snapshots, clock: Clock) -> Collection[tuple[str, Servic
             direction=direction,
             endpoints=len(service.listed),
             available=_available(service),
+            panic=service.panicking,
             in_flight=service.limits.in_flight,
             pending=service.limits.pending,
             max_requests=settings.max_requests,
@@ -113,6 +117,8 @@ def endpoints(snapshots: Snapshots, clock: Clock, name: str | None = None) -> Co
             address=endpoint.label,
             weight=endpoint.weight,
             zone=endpoint.zone,
+            state=state(endpoint),
+            why=_why(row),
             breaker=NAMES[_state(row)] if _has_breaker(service) else None,
             in_flight=endpoint.in_flight,
             connections=pool.open if pool is not None else 0,
@@ -121,6 +127,7 @@ def endpoints(snapshots: Snapshots, clock: Clock, name: str | None = None) -> Co
             waiting=len(pool.waiters) if pool is not None else 0,
             idle_limit_seconds=_finite(pool.idle_limit) if pool is not None else None,
             retry_after_seconds=round(max(0.0, endpoint.not_before - clock.now()), 3),
+            measured=endpoint.load.describe(clock.now()) if endpoint.load is not None else "",
         )
 
     return Collection("endpoint", rows, ENDPOINT_FIELDS, _place_id, attributes)
@@ -203,6 +210,21 @@ def routes(snapshots: Snapshots) -> Collection[Way]:
     )
 
 
+def dependencies(snapshots: Snapshots) -> Collection[documents.DependencyAttributes]:
+    """What the application needs beside services."""
+
+    def rows() -> tuple[int, Iterator[documents.DependencyAttributes]]:
+        all_ = snapshots.dependencies()
+        return len(all_), iter(all_)
+
+    fields: dict[str, Key[documents.DependencyAttributes]] = {
+        "name": lambda row: row.name,
+        "kind": lambda row: row.kind,
+        "healthy": lambda row: bool(row.healthy),
+    }
+    return Collection("dependency", rows, fields, lambda row: row.name, lambda row: row)
+
+
 def settings(entries: Sequence[Entry]) -> Collection[Entry]:
     """The configuration that runs, a setting a row."""
 
@@ -252,6 +274,7 @@ ENDPOINT_FIELDS: Final[dict[str, Key[Place]]] = {
     "address": lambda row: row[2].label,
     "weight": lambda row: row[2].weight,
     "zone": lambda row: row[2].zone,
+    "state": lambda row: STATES.index(state(row[2])),
     "breaker": _state,
     "inFlight": lambda row: row[2].in_flight,
     "connections": lambda row: row[2].pool.open if row[2].pool is not None else 0,
@@ -259,10 +282,12 @@ ENDPOINT_FIELDS: Final[dict[str, Key[Place]]] = {
 
 
 def _available(service: Service) -> int:
-    return sum(
-        endpoint.weight > 0 and (endpoint.breaker is None or endpoint.breaker.state == CLOSED)
-        for endpoint in service.listed
-    )
+    return sum(state(endpoint) == "available" for endpoint in service.listed)
+
+
+def _why(row: Place) -> str:
+    breaker = _state(row)
+    return "; ".join(filter(None, (why(row[2]), f"its breaker is {NAMES[breaker]}" if breaker != CLOSED else "")))
 
 
 def _match(stats: Stats, asked: Asked | None) -> str:

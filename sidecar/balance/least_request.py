@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sidecar.balance import candidates, fit
+from sidecar.balance import DRAWS, candidates, fit
 from sidecar.clock import Random
 from sidecar.model import Endpoint
 
@@ -29,11 +29,12 @@ class LeastRequest:
         """See ``Balancer``."""
         if not endpoints:
             return None
-        better, other = self._draw(endpoints)
-        if fit(better, now, tried):
-            return better
-        if fit(other, now, tried):
-            return other
+        for _ in range(DRAWS):
+            better, other = self._draw(endpoints)
+            if fit(better, now, tried):
+                return better
+            if fit(other, now, tried):
+                return other
         choices = candidates(endpoints, now, tried)
         return self._draw(choices)[0] if choices else None
 

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from itertools import accumulate
 
-from sidecar.balance import candidates, fit
+from sidecar.balance import DRAWS, candidates, fit
 from sidecar.clock import Random
 from sidecar.model import Endpoint
 
@@ -32,9 +32,10 @@ class RandomChoice:
             self._known = endpoints
             self._sums = _sums(endpoints)
         if self._sums and self._sums[-1]:
-            choice = self._draw(endpoints, self._sums)
-            if fit(choice, now, tried):
-                return choice
+            for _ in range(DRAWS):
+                choice = self._draw(endpoints, self._sums)
+                if fit(choice, now, tried):
+                    return choice
         choices = candidates(endpoints, now, tried)
         return self._draw(choices, _sums(choices)) if choices else None
 

@@ -72,6 +72,7 @@ def _categories(where: Where) -> Iterator[Category]:
     yield "listeners", list(surroundings.addresses(config, about))
     for name, found in (
         ("application", surroundings.application(config)),
+        ("registry", surroundings.registry(config)),
         ("endpoints", surroundings.endpoints(config)),
         ("registry", surroundings.registry(config)),
     ):

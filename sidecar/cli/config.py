@@ -25,7 +25,7 @@ _SETTINGS: Final = {
     "registry": (
         "registry.kind",
         "KIND|URL",
-        "Where endpoints come from that are not configured: local, static, dns, ...",
+        "Where endpoints come from that are not configured: local, static, consul, dns, ...",
     ),
 }
 """The flags that set a key, one more layer over file and environment: key, form and help of each."""
@@ -40,7 +40,22 @@ def setting_options(command: Command) -> Command:
 
 def given(flags: Mapping[str, str | None]) -> list[Setting]:
     """What those of the :func:`setting_options` set that were given."""
-    return [Setting(f"--{flag}", _SETTINGS[flag][0], value) for flag, value in flags.items() if value is not None]
+    found = []
+    for flag, value in flags.items():
+        if flag == "registry" and value is not None and "://" in value:
+            found += [Setting("--registry", key, part) for key, part in _registry_at(value)]
+        elif value is not None:
+            found.append(Setting(f"--{flag}", _SETTINGS[flag][0], value))
+    return found
+
+
+def _registry_at(url: str) -> list[tuple[str, str]]:
+    """The keys that the URL of a registry sets: its kind, and where it is. ``http`` alone means a Consul agent."""
+    scheme, _, rest = url.partition("://")
+    kind, _, over = scheme.partition("+")
+    if scheme in ("http", "https"):
+        kind, over = "consul", scheme
+    return [("registry.kind", kind), (f"registry.{kind}.address", f"{over or 'http'}://{rest.rstrip('/')}")]
 
 
 def loaded_or_exit(

@@ -7,7 +7,8 @@ import click
 from sidecar.cli.options import Where, output_option, where_options
 
 HEADER = (
-    "SERVICE", "DIRECTION", "ADDRESS", "WEIGHT", "ZONE", "BREAKER", "IN-FLIGHT", "CONNECTIONS", "IDLE", "RETRY-AFTER",
+    "SERVICE", "DIRECTION", "ADDRESS", "STATE", "WEIGHT", "ZONE", "BREAKER", "IN-FLIGHT", "CONNECTIONS", "IDLE",
+    "RETRY-AFTER", "WHY",
 )  # fmt: skip
 
 
@@ -44,8 +45,9 @@ def endpoints(service: str | None, where: Where, output: str) -> None:
         HEADER,
         [
             (
-                row["service"], row["direction"], row["address"], row["weight"], row["zone"], row["breaker"],
-                row["inFlight"], row["connections"], row["idle"], seconds(row["retryAfterSeconds"] or None),
+                row["service"], row["direction"], row["address"], row["state"], row["weight"], row["zone"],
+                row["breaker"], row["inFlight"], row["connections"], row["idle"],
+                seconds(row["retryAfterSeconds"] or None), row["why"],
             )
             for row in rows
         ],

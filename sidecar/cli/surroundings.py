@@ -6,6 +6,7 @@ for in threads that nobody waits for longer: there is no other way to leave the 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import queue
@@ -133,9 +134,38 @@ def endpoints(config: Config) -> Iterator[Check]:
 
 
 def registry(config: Config) -> Iterator[Check]:
-    """Whether the registry answers, and knows the services that have no endpoints here."""
-    if config.registry.kind != "dns":
-        return
+    """Whether the registry answers, where it is one that has to be asked."""
+    if config.registry.kind == "consul":
+        yield from asyncio.run(_consul(config))
+    elif config.registry.kind == "dns":
+        yield from _dns(config)
+
+
+async def _consul(config: Config) -> list[Check]:
+    from sidecar.discovery.consul.agent import Agent, Trouble, token_of
+
+    settings = config.registry.consul
+    checks = []
+    for url in (settings.address, *settings.agents):
+        try:
+            agent = Agent(url, settings, token_of(settings.token_file))
+        except OSError as error:
+            hint = "look at ca_file, cert_file and key_file in [registry.consul]"
+            return [Check(ERROR, f"TLS to {url} cannot be set up: {error.strerror or error}", hint)]
+        try:
+            leader = await agent.reach()
+            checks.append(Check(SUCCESS, f"Consul answers at {url}; its leader is {leader}"))
+            await agent.instances(config.service.name, 0, 0.0)
+            checks.append(Check(SUCCESS, "it tells us of services" + (" by our token" if settings.token_file else "")))
+        except Trouble as trouble:
+            hint = "start the agent, or correct [registry.consul]; a sidecar starts without it, and nobody finds it"
+            checks.append(Check(ERROR if url == settings.address else WARNING, str(trouble), hint))
+        finally:
+            await agent.close()
+    return checks
+
+
+def _dns(config: Config) -> Iterator[Check]:
     from sidecar.discovery.dns.asking import ask
 
     named = [service.name for service in config.services.values() if not service.endpoints][:ASKED]

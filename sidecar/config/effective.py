@@ -126,8 +126,12 @@ class _Walk:
             if kind.is_table:
                 yield from self._table(kind.type, node, path)
             else:
+                inside = opened(get_args(kind.type)[1])
                 for name, inner in node.items():
-                    yield self._written(opened(get_args(kind.type)[1]), inner, (*path, name), is_secret(name))
+                    if inside.is_table:
+                        yield from self._table(inside.type, inner, (*path, name))
+                    else:
+                        yield self._written(inside, inner, (*path, name), is_secret(name))
         elif kind.is_table and default is not None:
             for key, (inner_kind, field) in fields(kind.type).items():
                 yield from self._value(inner_kind, _ABSENT, getattr(default, field.name), (*path, key))

@@ -22,7 +22,7 @@ from sidecar.config.walk import INVALID, Path, Reader
 from sidecar.discovery.source import Setup, Source
 
 GROUP: Final = "sidecar.registries"
-BUILT_IN: Final = ("local", "static", "dns")
+BUILT_IN: Final = ("local", "static", "consul", "dns")
 OPTIONS: Final[Path] = ("registry", "options")
 
 Factory = Callable[[Setup[Any]], Source]

@@ -24,6 +24,7 @@ _TEXTS: Final[dict[str, tuple[str, list[str]]]] = {
     "wait": (_DURATION, ["0s", "5s"]),
     "timeout": (rf"none|{_POSITIVE}|{PATTERNS['timeout class'][0]}", ["api", "2s", "none"]),
     "listener": (_ADDRESS, ["127.0.0.1:15001"]),
+    "place": (_ADDRESS, ["db.internal:5432"]),
     "peer": (_ADDRESS, ["127.0.0.1:8080", "[fd00::5]:9001"]),
     "host": (r"\[?[A-Za-z0-9_.:-]+\]?", ["payments"]),
     "name server": (r"\[?[0-9A-Fa-f.:]+\]?(:[0-9]{1,5})?", ["127.0.0.1:53"]),

@@ -53,7 +53,15 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     "method": (r"[A-Z!#$%&'*+.^_`|~0-9-]{1,32}", "a method in capitals, such as GET"),
     "path": (r"/(?:(?![?#])[!-~])*", "a path that begins with / and has no query"),
     "header name": (r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", "a header name in lower case"),
+    "token": (r"[A-Za-z0-9!#$%&'*+.^_`|~-]{0,128}", "the name of a header or a cookie"),
     "header value": (r"[ -~]*", "printable ASCII characters"),
+    "agent": (
+        r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?",
+        'the address of an agent, such as "http://127.0.0.1:8500"',
+    ),
+    "statuses": (r"[1-5][0-9]{2}(-[1-5][0-9]{2})?", 'a status or a range of them, such as "200" or "200-399"'),
+    "health path": (r"/[!-~]{0,2000}", "a path that begins with /, a query included"),
+    "file": (r"[^\x00]{1,4096}", "the path of a file"),
     "srv prefix": (r"_[A-Za-z0-9_-]{1,62}\._[A-Za-z0-9_-]{1,62}", 'a service and a protocol, such as "_http._tcp"'),
     "dns name": (
         rf"(?=.{{1,260}}$)(srv:{_DNS_NAME}|{_DNS_NAME}(:[0-9]{{1,5}})?)",
@@ -120,6 +128,7 @@ PARSERS: Final[dict[str, Parser]] = {
     "network": units.parse_network,
     "name server": parse_name_server,
     "profile": parse_profile,
+    "place": lambda value: str(units.parse_peer(value)),
     "options": parse_profile,
     "registry kind": parse_registry_kind,
     **{title: matching(pattern, expected) for title, (pattern, expected) in PATTERNS.items()},

@@ -32,7 +32,7 @@ from sidecar.config.layers import (
     profile_names,
 )
 from sidecar.config.schema import Config, File, Listen, Overrides, RouteConfig, RouteTable, ServiceConfig, ServiceTable
-from sidecar.config.sense import senseless
+from sidecar.config.sense import contradictory, senseless
 from sidecar.config.units import hint, listed, parse_positive_duration, shown
 from sidecar.config.walk import INVALID, Path, Reader, merged
 from sidecar.model import Duration
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from sidecar.config.effective import Entry
 
 __all__ = ["ConfigError", "Loaded", "Problem", "Setting", "load", "load_with_origins"]
+
+ONE_ADDRESS = {"timeout": "external", "balance": "round_robin", "prefer_zone": False, "slow_start": "none"}
+"""What differs for a host that names no service: there is nothing to choose."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -98,9 +101,12 @@ def load_with_origins(
     if not found:
         options, mistakes = _options(file, reader)
         found = [layers.problem(path, what) for path, what in mistakes]
+    if not found:
+        config = _resolved(file, raw, reader, _movable(file, layers), options)
+        found = [layers.problem(path, what) for path, what in contradictory(config)]
     if found:
         raise ConfigError(sorted(found, key=attrgetter("place")))
-    return Loaded(_resolved(file, raw, reader, _movable(file, layers), options), layers)
+    return Loaded(config, layers)
 
 
 def _options(file: File, reader: Reader) -> tuple[Any, list[tuple[Path, str]]]:
@@ -209,7 +215,8 @@ def _resolved(file: File, raw: dict[str, Any], reader: Reader, movable: frozense
         log=file.log,
         access_log=file.access_log,
         defaults=service("", defaults),
-        passthrough=service("passthrough", merged(defaults, {"timeout": "external"})),
+        passthrough=service("passthrough", merged(defaults, ONE_ADDRESS)),
         services={name: service(name, table) for name, table in own.items()},
+        dependencies=file.dependencies,
         routes=tuple(map(route, file.routes, raw.get("routes", ()))),
     )

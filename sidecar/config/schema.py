@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from sidecar.balance import settings as balancing
+from sidecar.balance.make import Algorithm
 from sidecar.config.kinds import (
     Count,
     HeaderName,
@@ -35,7 +37,9 @@ from sidecar.config.kinds import (
     Weight,
 )
 from sidecar.config.units import Address
+from sidecar.discovery.consul.settings import Settings as ConsulSettings
 from sidecar.discovery.dns.settings import DnsRegistry
+from sidecar.health import settings as health
 from sidecar.http.head import Settings as HttpSettings
 from sidecar.model import Duration
 from sidecar.overload.ladder import Settings as OverloadSettings
@@ -68,6 +72,10 @@ class Service(Table, frozen=True, kw_only=True):
     address: Annotated[Host | None, about("Where others reach this machine.")] = None
     tags: Annotated[tuple[str, ...], about("Free words, told to others.")] = ()
     meta: Annotated[dict[str, str], about("Free keys and texts, told to others.")] = {}
+    health: Annotated[
+        health.Application | None,
+        about("How the application is asked whether it is well; if it is told here, readiness waits for it, too."),
+    ] = None
 
 
 class Listen(Table, frozen=True, kw_only=True):
@@ -122,10 +130,21 @@ class Registry(Table, frozen=True, kw_only=True):
         RegistryKind,
         about(
             "Where endpoints come from that are not written here; local: sidecars on this machine; static: nowhere; "
-            "dns: names; or a registry that somebody has installed."
+            "dns: names; consul: its cluster; or a registry that somebody has installed."
         ),
     ] = "local"
+    grace: Annotated[
+        Wait,
+        about(
+            "How long instances are kept that vanish too suddenly, more than half of a service at once; not with local."
+        ),
+    ] = 60.0
+    snapshot: Annotated[
+        str | None,
+        about("A file in which what the registry tells is kept for a start during its outage; not with local."),
+    ] = None
     local: Annotated[LocalRegistry, about("The registry without a server, of one machine.")] = LocalRegistry()
+    consul: Annotated[ConsulSettings, about("A Consul cluster, through the agent beside us.")] = ConsulSettings()
     dns: Annotated[DnsRegistry, about("Names, asked for again and again.")] = DnsRegistry()
     options: Annotated[
         Options, about("Keys of a registry that somebody has installed; its documentation has them.")
@@ -163,11 +182,21 @@ class Overrides(Table, frozen=True, kw_only=True):
 class Policies(Overrides, frozen=True, kw_only=True):
     """``[defaults]``, and what a service may say instead."""
 
-    balance: Annotated[Literal["round_robin", "least_request", "random"], about("How an endpoint is chosen.")] = (
-        "round_robin"
-    )
+    balance: Annotated[Algorithm, about("How an endpoint is chosen.")] = "round_robin"
+    prefer_zone: Annotated[bool, about("Whether endpoints of our own zone come first, while it can bear that.")] = False
+    slow_start: Annotated[Duration | None, about("Until an endpoint that is new gets all of its share.")] = None
+    weighted: Annotated[balancing.Weighted, about('With `balance = "weighted"`.')] = balancing.Weighted()
+    peak_ewma: Annotated[balancing.PeakEwma, about('With `balance = "peak_ewma"`.')] = balancing.PeakEwma()
+    ring_hash: Annotated[balancing.RingHash, about('With `balance = "ring_hash"`.')] = balancing.RingHash()
     connect_timeout: Annotated[Duration, about("Until a connection stands.")] = 1.0
     stall_timeout: Annotated[Duration, about("Without progress on a body that is owed.")] = 60.0
+    panic_threshold: Annotated[
+        Share,
+        about("All endpoints are used where a smaller share than this is well by registry and checks; 0: never."),
+    ] = 0.5
+    health: Annotated[
+        health.Peers | None, about("Asks each endpoint whether it is well; where nothing is said, nobody is asked.")
+    ] = None
     breaker: Annotated[BreakerSettings | None, about("Bars an endpoint that fails, each by itself.")] = (
         BreakerSettings()
     )
@@ -255,6 +284,10 @@ class Tables(Table, frozen=True, kw_only=True):
         dict[Name, ServiceTable],
         about("Services by name: endpoints, and any key of `[defaults]` that differs."),
     ] = {}
+    dependencies: Annotated[
+        dict[Name, health.Dependency],
+        about("What the application needs beside services: databases, brokers, somebody else's API."),
+    ] = {}
     timeouts: Annotated[
         dict[TimeoutClass, Duration], about('Classes of timeouts by name; those of `timeout = "…"`.')
     ] = {}
@@ -303,6 +336,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     passthrough: ServiceConfig
     """For hosts that name no service: the defaults with the timeout class ``external``."""
     services: dict[str, ServiceConfig]
+    dependencies: dict[str, health.Dependency]
     routes: tuple[RouteConfig, ...]
 
     def policy(self, service: str, route: RouteConfig | None = None) -> ServiceConfig:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Final
 
-from sidecar.config.schema import File, RouteTable, ServiceTable
+from sidecar.config.schema import Config, File, Policies, Registry, RouteTable, ServiceTable
 from sidecar.config.units import Address, hint, shown
 from sidecar.config.walk import Path
+from sidecar.health.settings import Settings as HealthSettings
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _WILDCARD: Final = frozenset({"0.0.0.0", "::"})
@@ -16,7 +18,18 @@ _WILDCARD: Final = frozenset({"0.0.0.0", "::"})
 def senseless(file: File) -> Iterator[tuple[Path, str]]:
     """Each path, and why what is written there cannot work."""
     yield from _about_listeners(file)
+    yield from _about_registry(file.registry)
+    yield from _about_health(("service", "health"), file.service.health)
+    yield from _about_health(("defaults", "health"), file.defaults.health)
+    for name, dependency in file.dependencies.items():
+        yield from _about_health(("dependencies", name), dependency)
+        if dependency.address is None and dependency.kind != "command":
+            yield (
+                ("dependencies", name, "address"),
+                f"is missing: where is it, as host:port? (kind is {dependency.kind})",
+            )
     for name, service in file.services.items():
+        yield from _about_health(("services", name, "health"), service.health)
         seen = set()
         for index, endpoint in enumerate(service.endpoints):
             if endpoint.address in seen:
@@ -29,6 +42,31 @@ def senseless(file: File) -> Iterator[tuple[Path, str]]:
         names.add(route.name)
         for key, what in _about_route(route, file.services):
             yield ("routes", index, *key), what
+
+
+def contradictory(config: Config) -> Iterator[tuple[Path, str]]:
+    """The same of what only shows once everything is inherited."""
+    told = list(_about_balancing(config.defaults, config.service.zone))
+    for key, what in told:
+        yield ("defaults", *key), what
+    for name, service in config.services.items():
+        for key, what in _about_balancing(service, config.service.zone):
+            if (key, what) not in told:
+                yield ("services", name, *key), what
+
+
+def _about_balancing(policy: Policies, zone: str) -> Iterator[tuple[Path, str]]:
+    ring = policy.ring_hash
+    if policy.prefer_zone and not zone:
+        yield ("prefer_zone",), "needs to know which zone is our own: say so in service.zone"
+    if policy.balance != "ring_hash":
+        return
+    if ring.on in ("header", "cookie") and not ring.name:
+        yield ("ring_hash", "name"), f"is missing: which {ring.on} says where a request belongs?"
+    if policy.prefer_zone:
+        yield ("prefer_zone",), "goes with every algorithm but ring_hash, where the key alone decides: set it to false"
+    if policy.slow_start is not None:
+        yield ("slow_start",), 'goes with every algorithm but ring_hash, where the key alone decides: set it to "none"'
 
 
 def _about_listeners(file: File) -> Iterator[tuple[Path, str]]:
@@ -54,6 +92,30 @@ def _about_listeners(file: File) -> Iterator[tuple[Path, str]]:
                 yield ("listen", name), f"{address} is taken by listen.{other}, {taken}"
         if app is not None and app.host in _LOOPBACK and _same_socket(app, address):
             yield ("service", "app"), f"{app} is not the application but listen.{name}, {address}"
+
+
+def _about_registry(registry: Registry) -> Iterator[tuple[Path, str]]:
+    consul = registry.consul
+    if registry.kind == "consul" and find_spec("consul") is None:
+        yield ("registry", "kind"), "consul needs its client: pip install 'sidecar-mesh[consul]'"
+    if (consul.cert_file is None) != (consul.key_file is None):
+        missing = "key_file" if consul.key_file is None else "cert_file"
+        yield ("registry", "consul", missing), "is missing: a certificate and its key belong together"
+
+
+def _about_health(path: Path, settings: HealthSettings | None) -> Iterator[tuple[Path, str]]:
+    if settings is None:
+        return
+    if settings.kind == "command" and not settings.command:
+        yield (*path, "command"), "is missing: which program, and which arguments?"
+    if settings.kind != "command" and settings.command:
+        yield (*path, "command"), f"is given, but kind is {settings.kind}: it would not be run"
+    if settings.kind == "grpc" and find_spec("grpc_health") is None:
+        yield (*path, "kind"), "grpc needs its client: pip install 'sidecar-mesh[grpc]'"
+    for index, statuses in enumerate(settings.statuses):
+        first, _, last = statuses.partition("-")
+        if last and int(last) < int(first):
+            yield (*path, "statuses", index), f"{shown(statuses)} ends before it begins"
 
 
 def _same_socket(one: Address, other: Address) -> bool:

@@ -84,6 +84,9 @@ class Reader:
             return self._mapping(kind, raw, path)
         if issubclass(kind, msgspec.Struct):
             return self._table(kind, raw, path)
+        if kind is bool:
+            said = _toml(raw)
+            return said if isinstance(said, bool) else self._note(path, f"expected true or false, not {shown(raw)}")
         if kind is str:
             return str(raw) if isinstance(raw, str) else self._no_text(path, raw)
         if kind is bool:

@@ -27,32 +27,33 @@ class Listed(Protocol):
 class EndpointSet:
     """An address that stays is the same endpoint, with its breaker and connections, whatever else changes about it."""
 
-    __slots__ = ("_endpoints", "_listed", "_service")
+    __slots__ = ("_endpoints", "_service")
 
     def __init__(self, service: str) -> None:
         self._service = service
         self._endpoints: dict[tuple[str, int], Endpoint] = {}
-        self._listed: list[tuple[str, int, int, str, str]] = []
 
     def update(self, listed: Iterable[Listed]) -> tuple[Endpoint, ...] | None:
         """The endpoints for what is ``listed`` now, in that order, or ``None`` if nothing about them is new. Where an
         address is listed twice the first counts."""
-        wanted: dict[tuple[str, int], Listed] = {}
+        former, endpoints = self._endpoints, {}
+        news = False
         for one in listed:
-            wanted.setdefault((one.host, one.port), one)
-        current = [(*address, one.weight, one.zone, one.trouble) for address, one in wanted.items()]
-        if current == self._listed:
+            address = (one.host, one.port)
+            if address in endpoints:
+                continue
+            endpoint = former.get(address)
+            if endpoint is None:
+                endpoint = Endpoint(one.host, one.port, one.weight, one.zone, self._service)
+                judge(endpoint, registry=one.trouble)
+                news = True
+            elif (endpoint.weight, endpoint.zone, endpoint.standing.registry) != (one.weight, one.zone, one.trouble):
+                endpoint.weight = one.weight
+                endpoint.zone = one.zone
+                judge(endpoint, registry=one.trouble)
+                news = True
+            endpoints[address] = endpoint
+        if not news and list(endpoints) == list(former):
             return None
-        self._listed = current
-        self._endpoints = {address: self._endpoint(address, one) for address, one in wanted.items()}
-        return tuple(self._endpoints.values())
-
-    def _endpoint(self, address: tuple[str, int], one: Listed) -> Endpoint:
-        endpoint = self._endpoints.get(address)
-        if endpoint is None:
-            endpoint = Endpoint(*address, one.weight, one.zone, self._service)
-        endpoint.weight = one.weight
-        endpoint.zone = one.zone
-        if one.trouble != endpoint.standing.registry:
-            judge(endpoint, registry=one.trouble)
-        return endpoint
+        self._endpoints = endpoints
+        return tuple(endpoints.values())

@@ -13,13 +13,16 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
 from typing import Final
 
 from sidecar.clock import Clock
+from sidecar.discovery.doubt import Doubt
 from sidecar.discovery.endpoint_set import EndpointSet
-from sidecar.discovery.source import Instance, Selective, Source
+from sidecar.discovery.source import Instance, Selective, Source, State
 from sidecar.discovery.static import StaticRegistry, Written
 from sidecar.model import Endpoint
+from sidecar.timing.wheel import Wheel
 
 FIRST_ANSWER_SECONDS: Final = 3.0
 """How long a start or a reload waits for names that have not been resolved yet, and for the source."""
@@ -63,11 +66,17 @@ class Registries:
         self,
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
+        wheel: Wheel,
         source: Source | None,
+        grace: float,
         publish: Callable[[str, Sequence[Endpoint]], None],
         found: Callable[[str], None],
     ) -> None:
+        """``grace``: how long instances are kept that vanish too suddenly (``doubt``)."""
         self.source = source
+        self._grace = 0.0 if source is None or source.certain else grace
+        self._doubts: dict[str, Doubt] = {}
+        self._settling = wheel.timer(self)
         self._selective = source if isinstance(source, Selective) else None
         self._loop = loop
         self._clock = clock
@@ -91,8 +100,7 @@ class Registries:
         for name in self._static.keys() - written.keys():
             del self._static[name]
         for name in self._named - written.keys():
-            self._unfollow(name)
-            self._endpoints.pop(name, None)
+            self.forget(name)
         self._named = frozenset(written)
         for name, endpoints in written.items():
             if endpoints or self.source is None:
@@ -145,7 +153,13 @@ class Registries:
     def _unfollow(self, name: str) -> None:
         if name in self._followed and self.source is not None:
             self._followed.discard(name)
+            self._doubts.pop(name, None)
             self.source.unsubscribe(name)
+
+    def forget(self, name: str) -> None:
+        """Nobody calls that service any more."""
+        self._unfollow(name)
+        self._endpoints.pop(name, None)
 
     def owns(self, name: str) -> bool:
         """Whether a name with a dot in it could be a service that no configuration has."""
@@ -172,11 +186,26 @@ class Registries:
         elif name in self._followed:
             if lookup is not None:
                 self._found(name)
-            endpoints = self._set_of(name).update(instances)
-            if endpoints is not None:
-                self._publish(name, endpoints)
+            doubt = self._doubts.get(name)
+            if doubt is None:
+                doubt = self._doubts[name] = Doubt(self._grace)
+            self._update(name, doubt.hear(instances, self._clock.now()))
+            self._settling.set(min(self._settling.due, doubt.due()))
         if lookup is not None:
             lookup.answer()
+
+    def _update(self, name: str, instances: Sequence[Instance]) -> None:
+        endpoints = self._set_of(name).update(instances)
+        if endpoints is not None:
+            self._publish(name, endpoints)
+
+    def on_timer(self, now: float) -> None:
+        """Some of what has been doubted is due to be believed."""
+        believed = self.source is not None and self.source.state().stale_since is None
+        for name, doubt in self._doubts.items():
+            if doubt.due() <= now:
+                self._update(name, doubt.settle(now, believed))
+        self._settling.set(min((doubt.due() for doubt in self._doubts.values()), default=inf))
 
     def _remember_miss(self, name: str) -> None:
         self._missed[name] = self._clock.now() + MISS_SECONDS
@@ -199,6 +228,10 @@ class Registries:
             log.warning("%s; starting without", self.seen()[1])
         except OSError as error:
             raise Unusable(error.strerror or str(error)) from error
+
+    def state(self) -> State | None:
+        """How the source fares, if there is one."""
+        return self.source.state() if self.source is not None else None
 
     def seen(self) -> tuple[bool, str]:
         """Whether enough is known to be ready, and in words what is not."""
@@ -235,6 +268,7 @@ class Registries:
                 log.warning("the registry does not answer: others may call us until they see that we are not ready")
 
     async def close(self) -> None:
+        self._settling.cancel()
         for task in self._resolving.values():
             task.cancel()
         if self.source is not None:

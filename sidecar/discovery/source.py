@@ -58,6 +58,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str = ""
 
 
+def stale_seconds(state: State, now: float) -> float:
+    """For how long what the source tells may have been out of date; 0 if it is not."""
+    return max(0.0, now - state.stale_since) if state.stale_since is not None else 0.0
+
+
 Told = Callable[[Sequence[Instance]], None]
 """Gets the instances of one service: all of them, each time that they have changed, on the loop and never from within a
 call to the source. The first time is the answer to ``subscribe``, and may be empty: then there are none."""

@@ -15,6 +15,10 @@ from sidecar.proxy.upstream import CLOSED, UpstreamConnection
 WE_ARE_SHORT: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """What this machine lacks when it cannot even try; the endpoint has nothing to do with it."""
 
+NOBODY_THERE: Final = frozenset((errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, None))
+"""What the system says when nobody listens at an address, or there is no way to it. ``None``: it said so of each of the
+addresses of a name, which makes an error without a number."""
+
 log = logging.getLogger("sidecar.dialer")
 
 
@@ -49,6 +53,7 @@ class SocketDialer:
     async def _dial(self, pool: EndpointPool, endpoint: Endpoint, seconds: float) -> None:
         failure, detail = Failure.CONNECT_TIMEOUT, f"{endpoint.label} did not accept a connection within {seconds:g} s"
         connection: UpstreamConnection | None = None
+        nobody = False
         try:
             async with asyncio.timeout(seconds):
                 transport, connection = await self._loop.create_connection(
@@ -63,6 +68,7 @@ class SocketDialer:
             pass
         except OSError as error:
             failure = Failure.OVERLOADED if error.errno in WE_ARE_SHORT else Failure.CONNECT_FAILED
+            nobody = error.errno in NOBODY_THERE
             detail = f"no connection to {endpoint.label}: {error.strerror or error}"
         except ValueError as error:  # A name that no resolver can be asked for.
             failure, detail = Failure.CONNECT_FAILED, f"no connection to {endpoint.label}: {error}"
@@ -75,7 +81,7 @@ class SocketDialer:
         if connection is not None and connection.state != CLOSED:
             pool.dialed(connection)
         else:
-            pool.dial_failed(failure, detail)
+            pool.dial_failed(failure, detail, nobody)
 
     @staticmethod
     def _is_own(transport: asyncio.BaseTransport, listeners: tuple[tuple[str, int], ...]) -> bool:

@@ -1,7 +1,8 @@
 """Connections to endpoints: idle ones are kept, missing ones are made, who has to wait waits in line.
 
 Everything is maintained when it changes, nothing is recomputed: handing a connection out removes it, a line of waiters
-never stands before an idle connection, and there are never more connections being made than there are waiters.
+never stands before an idle connection, and there are never more connections being made than there are waiters, but for
+one to an endpoint that nobody could be connected to lately (``recovery``).
 
 An idle connection that its endpoint closes is a race that no proxy can win by looking: the close may be on its way
 while the next request is. So the pool learns how long an endpoint keeps idle connections, from its ``Keep-Alive``
@@ -12,6 +13,7 @@ that is well below that age.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -20,6 +22,7 @@ from sidecar.errors import Failure
 from sidecar.exchange.seams import ANY, SURE, Freshness, Waiter
 from sidecar.http.head import Settings
 from sidecar.model import Dial, Endpoint
+from sidecar.proxy.recovery import Recovery
 from sidecar.proxy.upstream import UpstreamConnection
 from sidecar.timing.wheel import Wheel
 
@@ -92,17 +95,24 @@ class EndpointPool:
 
     def _refill(self) -> None:
         while self.connecting < len(self.waiters) and self.open + self.connecting < self._settings.max_connections:
-            self.connecting += 1
-            self._pools.dialer.dial(self, self.endpoint, self._settings)
+            self.connect()
+
+    def connect(self) -> None:
+        """Makes a connection that nobody waits for, to see whether it can be had."""
+        self.connecting += 1
+        self._pools.dialer.dial(self, self.endpoint, self._settings)
 
     def dialed(self, connection: UpstreamConnection) -> None:
         """A connection that was being made stands."""
         self.connecting -= 1
+        self._pools.recovery.stands(self.endpoint)
         connection.ready(self._pools.clock.now())
 
-    def dial_failed(self, failure: Failure, detail: str) -> None:
-        """A connection that was being made is not to be had: whoever is first in line is told."""
+    def dial_failed(self, failure: Failure, detail: str, nobody: bool = False) -> None:
+        """A connection that was being made is not to be had, ``nobody``: because nobody listens there. Whoever is first
+        in line is told, and finds the endpoint left out already."""
         self.connecting -= 1
+        self._pools.recovery.failed(self, detail, nobody)
         if self.waiters:
             self.waiters.popleft().connect_failed(failure, detail)
         self._refill()
@@ -124,9 +134,13 @@ class EndpointPool:
 class Pools:
     """All pools of one sidecar, and what their connections share."""
 
-    __slots__ = ("_pools", "clock", "dialer", "limits", "wheel")
+    __slots__ = ("_pools", "clock", "dialer", "limits", "recovery", "wheel")
 
-    def __init__(self, wheel: Wheel, clock: Clock, limits: Settings, dialer: Dialer) -> None:
+    def __init__(
+        self, wheel: Wheel, clock: Clock, limits: Settings, dialer: Dialer, changed: Callable[[str], None]
+    ) -> None:
+        """``changed`` is told a service that has an endpoint less or more that can be connected to."""
+        self.recovery = Recovery(wheel, clock, changed)
         self.wheel = wheel
         self.clock = clock
         self.limits = limits
@@ -162,7 +176,9 @@ class Pools:
         if isinstance(pool, EndpointPool):
             pool.close()
             self._pools.discard(pool)
+            self.recovery.forget(endpoint)
 
     def close(self) -> None:
+        self.recovery.close()
         for pool in self._pools:
             pool.close()

@@ -20,10 +20,14 @@ set of those that may be picked is made then and not for each request.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from sidecar.model import WELL, Endpoint
+
+STATES: Final = ("available", "barred", "unhealthy", "refused", "off")
+"""Nothing speaks against it; its breaker is not closed; registry or check hold it ill; nobody listens there; no weight."""
 
 
 def usable(listed: Sequence[Endpoint], threshold: float) -> tuple[Sequence[Endpoint], bool]:
@@ -41,11 +45,24 @@ def usable(listed: Sequence[Endpoint], threshold: float) -> tuple[Sequence[Endpo
 
 def judge(endpoint: Endpoint, **verdicts: str) -> bool:
     """Takes down what the fields of ``Standing`` that are named say now; whether that is news."""
+    if endpoint.standing is WELL and not any(verdicts.values()):
+        return False
     amended = msgspec.structs.replace(endpoint.standing, **verdicts)
     if amended == endpoint.standing:
         return False
     endpoint.standing = amended if amended != WELL else WELL
     return True
+
+
+def state(endpoint: Endpoint) -> str:
+    """One of ``STATES``: what keeps it from being picked, the surest reason first."""
+    if endpoint.weight == 0:
+        return "off"
+    if endpoint.standing.refused:
+        return "refused"
+    if endpoint.standing is not WELL:
+        return "unhealthy"
+    return "barred" if endpoint.breaker is not None and endpoint.breaker.state else "available"
 
 
 def why(endpoint: Endpoint) -> str:

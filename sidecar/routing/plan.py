@@ -84,20 +84,24 @@ class Service:
         self.key = key
         """What of a request says which endpoint it belongs to, if its balancer asks for that."""
         self.panic_threshold = panic_threshold
+        self.panicking = False
         self.endpoints: Sequence[Endpoint] = ()
         """Those that may be picked. Replaced as a whole, never changed: balancers know a set by its identity."""
         self.list(endpoints)
 
-    def list(self, endpoints: Sequence[Endpoint]) -> None:
-        """These are all endpoints from here on."""
+    def list(self, endpoints: Sequence[Endpoint]) -> bool:
+        """These are all endpoints from here on; whether panic has begun or ended with that."""
         self.listed = endpoints
-        self.review()
+        self.endpoints = ()  # A new set even if they are the same ones: their weights or zones may have changed.
+        return self.review()
 
-    def review(self) -> None:
-        """Goes by the standing that each endpoint has now."""
+    def review(self) -> bool:
+        """Goes by the standing that each endpoint has now; whether panic has begun or ended with that."""
+        before = self.panicking
         usable, self.panicking = standing.usable(self.listed, self.panic_threshold)
         if usable != self.endpoints:
             self.endpoints = usable
+        return self.panicking != before
 
     def __repr__(self) -> str:
         return f"<Service {self.name}: {len(self.listed)} endpoints, {self.limits.in_flight} in flight>"

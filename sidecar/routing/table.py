@@ -83,6 +83,10 @@ class Table:
         """The registry has a service that the configuration does not name."""
         self._services[name] = plan
 
+    def remove(self, name: str) -> None:
+        """That service is forgotten again."""
+        del self._services[name]
+
     def find(self, head: RequestHead) -> RoutePlan | Failure | Lookup:
         specials = head.specials
         if b"x-sidecar-passed" in specials and self._identity in specials[b"x-sidecar-passed"]:

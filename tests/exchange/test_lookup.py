@@ -13,6 +13,8 @@ from tests.support.world import LISTEN, World, configuration
 class Registry:
     """A source that answers when the test says so."""
 
+    certain = True
+
     def __init__(self) -> None:
         self.told: dict[str, Told] = {}
         self.asked: list[str] = []
@@ -278,3 +280,108 @@ def test_without_a_registry_a_name_is_known_or_it_is_not() -> None:
     client = world.client()
     client.send(request(host="billing"))
     assert heard(client).reason == "no_route"
+
+
+# Doubt, and being forgotten
+
+
+def doubting() -> tuple[World, Registry]:
+    """A world with three instances, that has called one of them; its registry cannot know who is really gone."""
+    registry = Registry()
+    registry.certain = False
+    world = World(LISTEN, source=registry)
+    client = world.client()
+    client.send(request(host="billing"))
+    registry.tell("billing", "10.0.0.1", "10.0.0.2", "10.0.0.3")
+    world.accept().send(response())
+    assert heard(client).status == 200
+    return world, registry
+
+
+def usable(world: World) -> int:
+    return len(world.sidecar.assembly.services["billing"].endpoints)
+
+
+def test_an_empty_answer_after_a_full_one_ends_no_calls(caplog: pytest.LogCaptureFixture) -> None:
+    """All are used as before, which is called panic, until the registry has said so for a minute."""
+    world, registry = doubting()
+    registry.tell("billing")
+    service = world.sidecar.assembly.services["billing"]
+    assert (usable(world), service.panicking) == (3, True)
+    world.pass_time(59)
+    assert usable(world) == 3
+    world.pass_time(2)
+    assert (usable(world), service.panicking) == (0, False)
+    client = world.client()
+    client.send(request(host="billing"))
+    assert heard(client).reason == "no_endpoints"
+
+
+def test_a_registry_that_finds_its_memory_again_was_never_missed() -> None:
+    """Endpoints are the same objects all the while, with their connections."""
+    world, registry = doubting()
+    before = tuple(world.sidecar.assembly.services["billing"].listed)
+    registry.tell("billing")
+    world.pass_time(30)
+    registry.tell("billing", "10.0.0.1", "10.0.0.2", "10.0.0.3")
+    service = world.sidecar.assembly.services["billing"]
+    assert (tuple(service.listed), service.panicking) == (before, False)
+    world.pass_time(60)
+    assert usable(world) == 3
+
+
+def test_of_those_that_are_kept_the_dead_are_found_out_by_calling_them() -> None:
+    """The panic is for those that live."""
+    world, registry = doubting()
+    (living,) = world.peers[1:]
+    living.take()
+    registry.tell("billing")
+    client = world.client()
+    for _ in range(3):
+        client.send(request(host="billing"))
+        while not living.take():
+            world.refuse(nobody=True)
+            world.pass_time(0.2)
+        living.send(response())
+        assert heard(client).status == 200
+    assert [one.host for one in world.sidecar.assembly.services["billing"].endpoints] == [living.address[0]]
+
+
+def test_a_service_that_nobody_calls_for_ten_minutes_is_forgotten_and_found_again() -> None:
+    """Its question to the registry is closed; one that is called now and then stays."""
+    registry = Registry()
+    world = World(LISTEN, source=registry)
+    world.sidecar._idle.start()
+    client = world.client()
+    for name, host in (("billing", "10.0.0.1"), ("stock", "10.0.0.2")):
+        client.send(request(host=name))
+        registry.tell(name, host)
+        world.accept().send(response())
+        assert heard(client).status == 200
+    for _ in range(4):
+        world.pass_time(300, step=1.0)
+        client.send(request(host="stock"))
+        world.accept("10.0.0.2:80").send(response())
+        assert heard(client).status == 200
+    assert list(registry.told) == ["stock"]
+    assert world.sidecar.assembly.services.keys() == {"stock"}
+    client.send(request(host="billing"))
+    registry.tell("billing", "10.0.0.1")
+    world.accept("10.0.0.1:80").send(response())
+    assert heard(client).status == 200
+    at_rest(world)
+
+
+def test_a_service_with_a_call_in_flight_is_not_forgotten() -> None:
+    """However long it takes."""
+    registry = Registry()
+    world = World(LISTEN + '[defaults]\ntimeout = "none"\n', source=registry)
+    world.sidecar._idle.start()
+    client = world.client()
+    client.send(request(host="billing"))
+    registry.tell("billing", "10.0.0.1")
+    server = world.accept()
+    world.pass_time(1500, step=1.0)
+    assert "billing" in world.sidecar.assembly.services
+    server.send(response())
+    assert heard(client).status == 200

@@ -65,8 +65,9 @@ def test_endpoints_are_a_table_for_people(running: Running) -> None:
     result = running.call("endpoints")
     assert result.exit_code == 0
     header, orders, payments = (line.split() for line in result.stdout.splitlines())
-    assert header[:6] == ["SERVICE", "DIRECTION", "ADDRESS", "WEIGHT", "ZONE", "BREAKER"]
-    assert (orders[0], orders[5], payments[0], payments[5]) == ("orders", "closed", "payments", "open")
+    assert header[:7] == ["SERVICE", "DIRECTION", "ADDRESS", "STATE", "WEIGHT", "ZONE", "BREAKER"]
+    assert (orders[0], orders[3], orders[6]) == ("orders", "available", "closed")
+    assert (payments[0], payments[3], payments[6]) == ("payments", "barred", "open")
     assert [one["breaker"] for one in running.json("endpoints")] == ["closed", "open"]
 
 

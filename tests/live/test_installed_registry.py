@@ -41,7 +41,7 @@ def test_the_example_is_a_registry(tmp_path: Path) -> None:
         ("raising", 1, "ERROR sidecar: the registry cannot be used: raising does not begin: RuntimeError: no way"),
         ("lacking", 1, "ERROR sidecar: the registry cannot be used: lacking is no registry: it has no subscribe()"),
         ("absent", 78, "registry.kind: no_such_module:Registry cannot be imported: ModuleNotFoundError"),
-        ("nothing", 78, "registry.kind: expected one of local, static, dns, absent, file, gone, lacking, "),
+        ("nothing", 78, "registry.kind: expected one of local, static, consul, dns, absent, file, gone, lacking, "),
     ],
 )
 def test_one_that_cannot_be_used_ends_the_start_with_a_line(kind: str, code: int, words: str) -> None:

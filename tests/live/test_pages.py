@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.consul import binary
 from tests.support.live import until
 from tests.support.pages import Reader, missing
 
@@ -36,6 +37,14 @@ def test_a_how_to_does_what_it_says(page: str, reader: Reader) -> None:
         pytest.skip("the page reads logs with jq, which is not here")
     reader.follow("docs/howto/README.md")
     reader.follow(f"docs/howto/{page}.md")
+
+
+def test_instances_find_each_other_through_consul(reader: Reader) -> None:
+    """With a Consul of the page's own."""
+    reader.put("consul", binary())
+    reader.follow("docs/howto/README.md")
+    for heading in ("A Consul", "Two instances", "A caller"):
+        reader.follow("docs/howto/consul.md", heading)
 
 
 def test_services_are_found_by_dns(reader: Reader) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.live import ROOT
@@ -25,6 +29,19 @@ def install(directory: Path) -> Path:
     lines = [f"{name} = {value}" for name, value in points.items()]
     (info / "entry_points.txt").write_text("\n".join(["[sidecar.registries]", *lines, ""]))
     return directory
+
+
+@contextmanager
+def installed(directory: Path) -> Iterator[None]:
+    """As long as it lasts, they are among the distributions of this process; ``directory`` is where they are written."""
+    sys.path.insert(0, str(install(directory)))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(directory))
+        for name in ("registry_file", "bad_registries"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
 
 
 BAD = '''

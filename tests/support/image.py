@@ -142,7 +142,9 @@ class _Builder:
         self._call([str(PYTHON), "-m", "venv", str(self._root / "usr/local")])
         for one in self._stage.instructions:
             if one.name not in METADATA:
-                {"ENV": self._set, "WORKDIR": self._enter, "COPY": self._copy, "RUN": self._run}[one.name](one)
+                {"ENV": self._set, "ARG": self._set, "WORKDIR": self._enter, "COPY": self._copy, "RUN": self._run}[
+                    one.name
+                ](one)
         return self._variables
 
     def _here(self, text: str) -> str:

@@ -178,7 +178,7 @@ class Sidecar:
         with Client(self.ports["probes"]) as client:
             return client.get("sidecar", path)
 
-    def metric(self, name: str, **labels: object) -> float:
+    def metric(self, name: str, /, **labels: object) -> float:
         """The samples of a metric that have these labels, added up; 0 if there is none."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         lines = self.probe("/metrics").body.decode().splitlines()

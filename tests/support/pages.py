@@ -27,7 +27,7 @@ from tests.support.live import PATIENCE, ROOT, free_port, until
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"`([\w-]+\.(?:toml|py))`")
-TERMINAL = re.compile(r"\bin a (first|second|third|fourth) terminal\b", re.IGNORECASE)
+TERMINAL = re.compile(r"\bin a (first|second|third|fourth|fifth) terminal\b", re.IGNORECASE)
 PORT = re.compile(r"(?<![\w.-])(?:15|8|9)\d{3}(?![\w.])")
 """Of an application or a listener, as pages choose them."""
 LISTENERS = {"inbound": 15006, "outbound": 15001, "admin": 15000, "probes": 15020}
@@ -195,6 +195,10 @@ class Reader:
             elif block.language in ("toml", "python") and (names := FILE_NAME.findall(block.before)):
                 self._write(names[-1], block.text)
         assert not waiting, f"{page} does not say {', '.join(waiting)}"
+
+    def put(self, name: str, program: str) -> None:
+        """A command that the reader has installed before."""
+        (self._bin / name).symlink_to(program)
 
     def begin(self, file: str, text: str, command: str) -> None:
         """Writes a file, and starts what goes on until all is over."""

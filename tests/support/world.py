@@ -245,10 +245,10 @@ class World:
         pool.dialed(connection)
         return peer
 
-    def refuse(self, label: str | None = None, failure: Failure = Failure.CONNECT_FAILED) -> None:
-        """The connection that is dialed is not to be had."""
+    def refuse(self, label: str | None = None, failure: Failure = Failure.CONNECT_FAILED, nobody: bool = False) -> None:
+        """The connection that is dialed is not to be had; ``nobody``: because nobody listens there."""
         pool, endpoint = self._dialed(label)
-        pool.dial_failed(failure, f"no connection to {endpoint.label}: refused")
+        pool.dial_failed(failure, f"no connection to {endpoint.label}: refused", nobody)
 
     def _dialed(self, label: str | None) -> tuple[EndpointPool, Endpoint]:
         for at, (pool, endpoint) in enumerate(self.dialing):
