@@ -325,6 +325,30 @@ def test_check_finds_what_is_there_and_what_is_not(tmp_path: Path) -> None:
     assert found["running sidecar"][0][1].startswith("none answers at 127.0.0.1:")
 
 
+def test_check_tries_dependencies(tmp_path: Path) -> None:
+    """A warning for one that takes no connections, also beside one at the same place; programs are not run."""
+    free, run = free_port(), tmp_path / "run"
+    file = tmp_path / "sidecar.toml"
+    with Upstream(answering(OK)) as there:
+        file.write_text(
+            '[listen]\ninbound = "none"\noutbound = "none"\nprobes = "none"\nadmin = "none"\n'
+            f'[dependencies.broker]\naddress = "{there.address}"\n'
+            f'[dependencies.database]\naddress = "127.0.0.1:{free}"\n'
+            f'[dependencies.replica]\nkind = "http"\naddress = "127.0.0.1:{free}"\n'
+            f'[dependencies.disk]\nkind = "command"\ncommand = ["touch", "{run}"]\n'
+        )
+        result = call("check", "--config", str(file), "-o", "json")
+        assert result.exit_code == 0
+        assert checks(result)["dependencies"] == [
+            ("warning", f"{name}: 127.0.0.1:{free} takes no connections: Connection refused")
+            for name in ("database", "replica")
+        ]
+        assert not run.exists()
+        file.write_text(f'[service]\napp = "{there.address}"\n[dependencies.broker]\naddress = "{there.address}"\n')
+        result = call("check", "--config", str(file), "-o", "json")
+    assert checks(result)["dependencies"] == [("success", "the dependencies take connections: 1")]
+
+
 def test_check_fails_when_another_program_has_the_address(tmp_path: Path) -> None:
     """1, with the listener's name and what to do; the last line says so too."""
     with Upstream(answering(OK)) as other:

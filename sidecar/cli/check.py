@@ -74,7 +74,7 @@ def _categories(where: Where) -> Iterator[Category]:
         ("application", surroundings.application(config)),
         ("registry", surroundings.registry(config)),
         ("endpoints", surroundings.endpoints(config)),
-        ("registry", surroundings.registry(config)),
+        ("dependencies", surroundings.dependencies(config)),
     ):
         some = list(found)
         if some:

@@ -22,7 +22,7 @@ from sidecar.cli.output import ERROR, SUCCESS, WARNING
 from sidecar.clock import Clock
 from sidecar.config.fingerprint import fingerprint
 from sidecar.config.schema import Config
-from sidecar.config.units import Address
+from sidecar.config.units import Address, parse_peer
 
 CONNECT_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 5.0
@@ -130,6 +130,26 @@ def endpoints(config: Config) -> Iterator[Check]:
         f"the endpoints take connections: {some}",
         WARNING,
         "start the endpoint, or correct its address; calls go to others until then",
+    )
+
+
+def dependencies(config: Config) -> Iterator[Check]:
+    """Whether what the application needs takes connections. Programs are not run: they may do more than ask."""
+    places = {
+        name: parse_peer(dependency.address)
+        for name, dependency in config.dependencies.items()
+        if dependency.address is not None
+    }
+    names = list(places)[:ASKED]
+    if not names:
+        return
+    deaf = concurrently(lambda name: _connect((places[name].host, places[name].port)), names, PATIENCE_SECONDS)
+    some = f"the first {ASKED} of {len(places)}" if len(places) > ASKED else f"{len(names)}"
+    yield from _told(
+        [f"{name}: {places[name]} takes no connections: {why}" for name, why in deaf.items()],
+        f"the dependencies take connections: {some}",
+        WARNING,
+        "start it, or correct its address; with gates = true the sidecar is not ready until then",
     )
 
 

@@ -2,7 +2,8 @@
 
 The program is the child of a process of ours that does nothing but wait for it and report. So its exit code reaches us
 whoever collects our own children: with ``run -- COMMAND`` that is somebody else. Both are a session of their own, which
-is killed as a whole when the time is up.
+is killed as a whole when the time is up, and when nobody waits for the answer any more: a sidecar that ends must not be
+held up by a question, nor leave it behind.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
@@ -40,39 +42,69 @@ def command(arguments: Sequence[str], timeout: float) -> Probe:
     """Runs the program with its arguments, without a shell; ``timeout`` in seconds."""
 
     async def probe() -> str:
-        # In a thread, which ends with the program: whoever waits for us may be gone before.
-        return await asyncio.to_thread(_run, arguments, timeout)
+        run = _Run()
+        try:
+            # In a thread, which ends with the program.
+            return await asyncio.to_thread(run, arguments, timeout)
+        finally:
+            run.stop()
 
     return probe
 
 
-def _run(arguments: Sequence[str], timeout: float) -> str:
-    read, write = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _REPORTER, str(write), *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, pass_fds=(write,),
-        )  # fmt: skip
-    except OSError as error:
-        os.close(read)
-        return f"cannot be run: {error.strerror}"
-    finally:
-        os.close(write)
-    assert process.stdout is not None
-    with process.stdout as output, open(read, "rb", buffering=0) as report:
-        try:
-            said, report_text = _listen(output.fileno(), report.fileno(), timeout)
-        finally:
-            # Also when it has ended in time: what it has started and left behind must not add up.
+class _Run:
+    """One run of the program, in a thread, and what ends it from another one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        """Held only to look at what follows, or to kill: the loop may wait for it."""
+        self._running: int | None = None
+        """The session, as long as nobody has collected the process that it is named after."""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """It ends at once, if it has not yet."""
+        with self._lock:
+            self._stopped = True
+            self._kill()
+
+    def _kill(self) -> None:
+        if self._running is not None:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if not report_text:
-        return f"has not ended within {timeout:g} s"
-    if report_text == b"exit code 0":
-        return ""
-    return f"{_printable(report_text)}{f': {_printable(said)}' if said.strip() else ''}"
+                os.killpg(self._running, signal.SIGKILL)
+
+    def __call__(self, arguments: Sequence[str], timeout: float) -> str:
+        read, write = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _REPORTER, str(write), *arguments],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=True, pass_fds=(write,),
+            )  # fmt: skip
+        except OSError as error:
+            os.close(read)
+            return f"cannot be run: {error.strerror}"
+        finally:
+            os.close(write)
+        with self._lock:
+            self._running = process.pid
+            if self._stopped:
+                self._kill()
+        assert process.stdout is not None
+        with process.stdout as output, open(read, "rb", buffering=0) as report:
+            try:
+                said, report_text = _listen(output.fileno(), report.fileno(), timeout)
+            finally:
+                with self._lock:
+                    # Also when it has ended in time: what it has started and left behind must not add up.
+                    self._kill()
+                    self._running = None
+                process.wait()
+        if not report_text:
+            return f"has not ended within {timeout:g} s"
+        if report_text == b"exit code 0":
+            return ""
+        return f"{_printable(report_text)}{f': {_printable(said)}' if said.strip() else ''}"
 
 
 def _listen(output: int, report: int, timeout: float) -> tuple[bytes, bytes]:
@@ -91,7 +123,7 @@ def _listen(output: int, report: int, timeout: float) -> tuple[bytes, bytes]:
             said += data[: MOST_BYTES - len(said)]
             if not data:
                 poll.unregister(output)
-        elif report in ready:
+        if report in ready:  # Also if there is more to read: others may go on printing.
             return said, os.read(report, 200)
     return said, b""
 

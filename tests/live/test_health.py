@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,30 @@ def test_an_application_that_is_not_there_yet_is_found_when_it_is() -> None:
             until(lambda: sidecar.probe("/health/ready").status == 200, "it is ready", 3)
 
 
+def test_a_peer_whose_connections_nobody_takes_is_ill() -> None:
+    """Its system still listens, with a full line: whoever knocks waits, and gets no refusal."""
+    with Upstream(Moody()) as other, socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        place = deaf.getsockname()
+        with ExitStack() as line:
+            for _ in range(3):
+                knocking = line.enter_context(socket.socket())
+                knocking.setblocking(False)
+                knocking.connect_ex(place)
+            toml = f"""
+                [services.orders]
+                endpoints = ["127.0.0.1:{place[1]}", "{other.address}"]
+                health = {{ kind = "tcp", interval = "100ms", timeout = "100ms" }}
+            """
+            with Sidecar(toml) as sidecar:
+                until(
+                    lambda: sidecar.metric("sidecar_endpoints", service="orders", state="unhealthy") == 1, "one is ill"
+                )
+                whys = {row["why"] for row in rows(sidecar, "/services/orders/endpoints")}
+                assert whys == {"our check: gives no answer within 0.1 s", ""}
+
+
 def test_peers_are_asked_and_left_out_while_they_are_ill() -> None:
     """With what they answer; nobody else's opinion is needed."""
     moody, well = Moody(), Moody()
@@ -179,8 +203,9 @@ def grpc_server() -> Iterator[tuple[int, Any]]:
         server.stop(None).wait()
 
 
-def test_a_grpc_server_says_itself_whether_it_serves() -> None:
-    """By the protocol that gRPC has for it; whoever speaks none is ill."""
+def test_a_grpc_server_says_itself_whether_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the protocol that gRPC has for it, and asked by itself: not through a proxy that the environment has for others."""
+    monkeypatch.setenv("grpc_proxy", f"http://127.0.0.1:{free_port()}")
     with grpc_server() as (port, servicer):
         from grpc_health.v1.health_pb2 import HealthCheckResponse
 
@@ -242,6 +267,45 @@ def test_a_program_that_hangs_is_killed_with_all_that_it_has_started(tmp_path: P
     until(lambda: not alive(int(pids.read_text())), "its child is gone")
     assert answer("sh", "-c", f"sleep 60 & echo $! > {pids}") == ""
     until(lambda: not alive(int(pids.read_text())), "its child is gone, too")
+
+
+def test_a_program_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """It is killed with all that it has started, long before its time is up."""
+    pids = tmp_path / "pids"
+    toml = f"""
+        [dependencies.disk]
+        kind = "command"
+        command = ["sh", "-c", "sleep 60 & echo $! > {pids}; wait"]
+        timeout = "1m"
+        [drain]
+        delay = "0s"
+    """
+    with Sidecar(toml) as sidecar:
+        until(lambda: pids.exists() and pids.read_text().strip(), "it runs")
+        sidecar.signal(signal.SIGINT)
+        assert sidecar.exit_code() == 0
+        until(lambda: not alive(int(pids.read_text())), "its child is gone")
+
+
+def test_a_program_that_nobody_waits_for_any_more_is_killed(tmp_path: Path) -> None:
+    """At once; a reload may have done away with the question."""
+    pids = tmp_path / "pids"
+
+    async def story() -> None:
+        probe = asyncio.ensure_future(command(["sh", "-c", f"sleep 60 & echo $! > {pids}; wait"], 60)())
+        await asyncio.to_thread(until, lambda: pids.exists() and pids.read_text().strip(), "it runs")
+        probe.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await probe
+
+    asyncio.run(story())
+    assert not alive(int(pids.read_text()))
+
+
+def test_a_program_that_leaves_something_printing_behind_has_ended() -> None:
+    """What goes on printing is killed with it, and is not waited for."""
+    assert answer("sh", "-c", "yes & exit 0") == ""
+    assert answer("sh", "-c", "yes & exit 1") in ("exit code 1: y", "exit code 1")
 
 
 def test_what_a_program_prints_is_bounded_and_what_cannot_be_run_is_told() -> None:
