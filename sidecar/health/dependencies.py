@@ -65,7 +65,8 @@ class Dependency:
 
     async def _ask(self) -> str:
         breaker = self.breaker
-        if breaker is None:
+        # What starts together with us is asked quickly, and must not be left alone for that.
+        if breaker is None or self.monitor.hurrying:
             return await self._probe()
         now = self._clock.now()
         if not breaker.admits(now):

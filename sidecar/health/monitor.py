@@ -62,7 +62,8 @@ class Monitor:
         self._told = told
         self._counts = counts
         self._jitter = jitter
-        self._eager = eager
+        self.hurrying = eager
+        """Whether it is asked quickly, because it has not been well yet."""
         self._few = few
         self._task: asyncio.Task[None] | None = None
         self.verdict = verdict
@@ -80,7 +81,7 @@ class Monitor:
     async def _run(self) -> None:
         interval = self._settings.interval
         seconds = FIRST_SECONDS
-        if not self._eager:
+        if not self.hurrying:
             await asyncio.sleep(interval * self._random.random())
         while True:
             reason = await self._ask()
@@ -88,10 +89,11 @@ class Monitor:
                 self._counts.bad += 1
             else:
                 self._counts.good += 1
-                self._eager = False
+                self.hurrying = False
             if self.verdict.hear(reason):
                 self._told()
-            if self._eager and seconds < interval:
+            self.hurrying = self.hurrying and seconds < interval
+            if self.hurrying:
                 await asyncio.sleep(seconds)
                 seconds *= GROWTH
             else:
