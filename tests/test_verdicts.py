@@ -6,18 +6,19 @@ import asyncio
 import logging
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.clock import Clock, Random
-from sidecar.health import dependencies, peers
+from sidecar.health import application, dependencies, peers
 from sidecar.health.application import Application
 from sidecar.health.dependencies import Dependency
 from sidecar.health.health import Health
-from sidecar.health.http import among
+from sidecar.health.http import among, http
 from sidecar.health.monitor import Counts, Monitor
 from sidecar.health.peers import FEW, Peers
 from sidecar.health.settings import Application as ApplicationSettings
@@ -25,9 +26,13 @@ from sidecar.health.settings import Dependency as DependencySettings
 from sidecar.health.settings import Peers as PeersSettings
 from sidecar.health.settings import Settings
 from sidecar.health.verdict import Verdict
-from sidecar.model import Endpoint
+from sidecar.http.head import Settings as HttpSettings
+from sidecar.model import Dial, Endpoint
+from sidecar.proxy.pool import EndpointPool, Pools
 from sidecar.resilience.standing import why
+from sidecar.timing.wheel import Wheel
 from tests.support.virtual import VirtualLoop
+from tests.support.world import Peer
 
 
 def clock_of(loop: VirtualLoop) -> Clock:
@@ -196,7 +201,7 @@ def subjects(monkeypatch: pytest.MonkeyPatch, loop: VirtualLoop) -> dict[tuple[s
     def new_probe(loop_: Any, pool: Any, settings: Any, host: str, port: int) -> Subject:
         return known.setdefault((host, port), Subject(loop))
 
-    for module in (peers, dependencies):
+    for module in (application, peers, dependencies):
         monkeypatch.setattr(module, "new_probe", new_probe)
     return known
 
@@ -297,6 +302,56 @@ def test_ten_thousand_endpoints_are_asked_a_few_at_a_time(
     loop.run_until_complete(story())
 
 
+# Connections
+
+
+def test_questions_leave_nothing_behind(loop: VirtualLoop) -> None:
+    """Neither a connection that stands only when nobody waits any more, nor a pool: peers come and go."""
+
+    class Dialer:
+        dialing: EndpointPool | None = None
+
+        def dial(self, pool: EndpointPool, endpoint: Endpoint, settings: Dial) -> None:
+            self.dialing = pool
+
+        def accept(self) -> Peer:
+            assert self.dialing is not None
+            peer = Peer()
+            peer.protocol = connection = self.dialing.new_connection()
+            connection.connection_made(cast(asyncio.Transport, peer))
+            self.dialing.dialed(connection)
+            return peer
+
+    async def story() -> None:
+        dialer = Dialer()
+        pools = Pools(Wheel(), clock_of(loop), HttpSettings(), dialer, lambda name: None)
+        probe = http(pools, "10.0.0.1", 80, "/", among(["200-399"]), 1.0)
+
+        async def asked() -> asyncio.Task[str]:
+            task = asyncio.ensure_future(probe())
+            await asyncio.sleep(0)
+            return cast("asyncio.Task[str]", task)
+
+        task = await asked()
+        peer = dialer.accept()
+        assert peer.received.startswith(b"GET / HTTP/1.1\r\nhost: 10.0.0.1:80\r\n")
+        peer.send(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        assert await task == ""
+        assert peer.over
+        peer.lose()
+        task = await asked()
+        task.cancel()
+        await asyncio.wait([task])
+        late = dialer.accept()
+        assert late.aborted and not late.received
+        late.lose()
+        pool = dialer.dialing
+        assert pool is not None and not (pool.open or pool.idle or pool.connecting or pool.waiters)
+        assert not pools._pools
+
+    loop.run_until_complete(story())
+
+
 # Dependencies
 
 
@@ -324,6 +379,8 @@ def test_a_dependency_that_is_down_is_left_alone_by_its_breaker_and_found_again(
         asked = len(subject.asked)
         await asyncio.sleep(120)
         assert len(subject.asked) - asked in (3, 4)
+        assert database.counts.good + database.counts.bad == len(subject.asked)
+        assert database.monitor.latency == pytest.approx(0.01)
         since = database.since
         subject.reason = ""
         await asyncio.sleep(35)
@@ -433,3 +490,38 @@ def test_a_reload_keeps_whatever_is_as_it_was(loop: VirtualLoop, subjects: dict[
     assert ours.dependencies["one"] is kept and ours.dependencies["other"].settings is one
     assert set(ours.gates()) == {"application"}
     ours.close()
+
+
+@pytest.mark.parametrize("ill", ["", "takes no connections: refused"])
+def test_who_is_asked_in_another_way_is_held_to_be_what_it_was(
+    loop: VirtualLoop, subjects: dict[tuple[str, int], Subject], monkeypatch: pytest.MonkeyPatch, ill: str
+) -> None:
+    """Until it says otherwise: a reload alone makes nobody unready. Somebody at another place is somebody else."""
+    told: list[str] = []
+
+    async def story() -> None:
+        ours = health(loop, lambda: told.append(ours.trouble))
+        place, database = ("127.0.0.1", 1), DependencySettings(address="db:1", gates=True)
+        for known in (place, ("db", 1)):
+            subjects[known] = Subject(loop)
+            subjects[known].reason = ill
+        ours.follow_application(ApplicationSettings(kind="tcp"), False, place)
+        ours.follow_dependencies({"database": database})
+        ours.start()
+        await asyncio.sleep(8)
+        before = {name: gate() for name, gate in ours.gates().items()}
+        since, count = ours.dependencies["database"].since, len(told)
+        assert [well for well, _ in before.values()] == [not ill, not ill]
+        ours.follow_application(ApplicationSettings(kind="tcp", interval=2.0), False, place)
+        ours.follow_dependencies({"database": msgspec.structs.replace(database, interval=3.0)})
+        assert {name: gate() for name, gate in ours.gates().items()} == before
+        await asyncio.sleep(8)
+        assert {name: gate() for name, gate in ours.gates().items()} == before
+        assert ours.dependencies["database"].since == since and len(told) == count
+        ours.follow_application(ApplicationSettings(kind="tcp", interval=2.0), False, ("127.0.0.1", 2))
+        ours.follow_dependencies({"database": msgspec.structs.replace(database, address="db:2")})
+        assert ours.trouble == "the application has not answered yet"
+        assert ours.gates()["dependency database"]() == (False, "database has not been asked yet")
+        ours.close()
+
+    loop.run_until_complete(story())

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from sidecar.clock import Clock, Random
-from sidecar.exchange.seams import Pool
 from sidecar.health.making import new_probe
 from sidecar.health.monitor import Counts, Monitor
+from sidecar.health.pool import Pool
 from sidecar.health.settings import Application as Settings
 from sidecar.health.settings import Settings as Basic
 from sidecar.health.verdict import Verdict

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Final
 
 from sidecar.clock import Clock, Random
-from sidecar.exchange.seams import Pool
 from sidecar.health.making import new_probe
-from sidecar.health.monitor import Counts, Monitor, Probe
+from sidecar.health.monitor import Counts, Monitor, NotAsked, Probe
+from sidecar.health.pool import Pool
 from sidecar.health.settings import Dependency as Settings
 from sidecar.health.verdict import Verdict
 from sidecar.resilience.breaker import Breaker
@@ -51,6 +51,12 @@ class Dependency:
         )
         self._well: bool | None = None
 
+    def inherit(self, former: Dependency) -> None:
+        """Of the same name, as it was configured before; if it is the same place or program, its verdict stays."""
+        if (former.settings.address, former.settings.command) == (self.settings.address, self.settings.command):
+            self.verdict.inherit(former.verdict)
+            self._well, self.since = former.verdict.well, former.since
+
     @property
     def address(self) -> str:
         """Where it is, or the program that asks it."""
@@ -70,7 +76,7 @@ class Dependency:
             return await self._probe()
         now = self._clock.now()
         if not breaker.admits(now):
-            return self.verdict.reason or LEFT_ALONE
+            raise NotAsked(self.verdict.reason or LEFT_ALONE)
         ticket = breaker.begin(now)
         reason = "the check was broken off"
         try:

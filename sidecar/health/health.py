@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sidecar.clock import Clock, Random
-from sidecar.exchange.seams import Pool
 from sidecar.health.application import IMPLIED, Application
 from sidecar.health.dependencies import Dependency
 from sidecar.health.monitor import Counts
 from sidecar.health.peers import Peers
+from sidecar.health.pool import Pool
 from sidecar.health.settings import Application as ApplicationSettings
 from sidecar.health.settings import Dependency as DependencySettings
 from sidecar.health.settings import Peers as PeersSettings
@@ -56,11 +56,13 @@ class Health:
             self.application = None
         if wanted is not None:
             self.application = Application(wanted, place, asked_for, *self._parts, self._application_heard)
+            if former is not None and former.place == place:
+                self.application.verdict.inherit(former.verdict)
             if self._started:
                 self.application.monitor.start()
 
     def follow_dependencies(self, wanted: Mapping[str, DependencySettings]) -> None:
-        """Those that are as they were go on, with their verdict."""
+        """Those that are as they were go on."""
         former = self.dependencies
         self.dependencies = {
             name: former[name]
@@ -69,8 +71,11 @@ class Health:
             for name, settings in wanted.items()
         }
         for name, dependency in former.items():
-            if self.dependencies.get(name) is not dependency:
+            now = self.dependencies.get(name)
+            if now is not dependency:
                 dependency.monitor.close()
+                if now is not None:
+                    now.inherit(dependency)
         if self._started:
             self._start_dependencies()
 

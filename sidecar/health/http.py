@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from sidecar.errors import Failure
-from sidecar.exchange.seams import Freshness, Pool, Upstream
+from sidecar.exchange.seams import Freshness, Upstream
 from sidecar.health.monitor import Probe
+from sidecar.health.pool import Pool
 from sidecar.http.h1.request import RequestHead, parse
 from sidecar.http.h1.response import ResponseHead
 from sidecar.http.head import Settings as HttpSettings
@@ -31,7 +32,8 @@ def http(pool: Pool, host: str, port: int, path: str, well: Callable[[int], bool
         except _NoAnswer as error:
             return str(error)
         finally:
-            question.end(pool, endpoint)
+            question.end()
+            pool.forget(endpoint)
         return "" if well(status) else f"answers {status}"
 
     return probe
@@ -53,23 +55,22 @@ class _Question:
     def __init__(self, head: RequestHead, answer: asyncio.Future[int]) -> None:
         self.head = head
         self.answer = answer
-        self._waiting = True
         self._upstream: Upstream | None = None
 
-    def end(self, pool: Pool, endpoint: Endpoint) -> None:
-        """Lets go of whatever there is: the place in the line, or a body that nobody reads."""
-        if self._waiting:
-            pool.leave(endpoint, self)
-        elif self._upstream is not None:
+    def end(self) -> None:
+        """Lets go of a response that nobody reads. A connection that is still being made is let go of when it stands:
+        who leaves the line before leaves it to the pool, which keeps it for others, and there are none."""
+        if self._upstream is not None:
             self._upstream.cancel()
 
     def connected(self, upstream: Upstream) -> None:
-        self._waiting = False
+        if self.answer.done():
+            upstream.cancel()
+            return
         self._upstream = upstream
         upstream.send(self.head.raw, False, b"", True, b"")
 
     def connect_failed(self, failure: Failure, detail: str) -> None:
-        self._waiting = False
         self._fail(detail)
 
     def response(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:

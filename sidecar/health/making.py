@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from sidecar.exchange.seams import Pool
 from sidecar.health.monitor import Probe
+from sidecar.health.pool import Pool
 from sidecar.health.settings import Settings
 
 

@@ -22,6 +22,11 @@ GROWTH: Final = 1.5
 Probe = Callable[[], Awaitable[str]]
 """Asks once, for as long as it is let; why the subject is not well, in words, or nothing."""
 
+
+class NotAsked(Exception):
+    """Raised by a probe that had better not ask; its text counts as a bad answer all the same."""
+
+
 log = logging.getLogger("sidecar.health")
 
 
@@ -53,7 +58,8 @@ class Monitor:
         eager: bool = False,
         few: asyncio.Semaphore | None = None,
     ) -> None:
-        """``eager``: ask quickly until there is a good answer; else the first time comes somewhere in the first interval."""
+        """``eager``: ask quickly until there is a good answer, unless it counts as well already; else the first time comes
+        somewhere in the first interval."""
         self._loop = loop
         self._clock = clock
         self._random = random
@@ -81,14 +87,12 @@ class Monitor:
     async def _run(self) -> None:
         interval = self._settings.interval
         seconds = FIRST_SECONDS
+        self.hurrying = self.hurrying and not self.verdict.well
         if not self.hurrying:
             await asyncio.sleep(interval * self._random.random())
         while True:
             reason = await self._ask()
-            if reason:
-                self._counts.bad += 1
-            else:
-                self._counts.good += 1
+            if not reason:
                 self.hurrying = False
             if self.verdict.hear(reason):
                 self._told()
@@ -111,10 +115,16 @@ class Monitor:
         try:
             async with asyncio.timeout(timeout):
                 reason = await self._probe()
+        except NotAsked as why:
+            return str(why)
         except TimeoutError:
             reason = f"gives no answer within {timeout:g} s"
         except Exception:  # A probe that is wrong must not pass for a subject that is well, nor end the asking.
             log.exception("a bug in a health check; it counts as a bad answer")
             reason = "the check itself failed; the log tells more"
         self.latency = self._clock.now() - began
+        if reason:
+            self._counts.bad += 1
+        else:
+            self._counts.good += 1
         return reason

@@ -13,9 +13,9 @@ from functools import partial
 from typing import Final
 
 from sidecar.clock import Clock, Random
-from sidecar.exchange.seams import Pool
 from sidecar.health.making import new_probe
 from sidecar.health.monitor import Counts, Monitor
+from sidecar.health.pool import Pool
 from sidecar.health.settings import Peers as Settings
 from sidecar.health.verdict import Verdict
 from sidecar.model import Endpoint

@@ -18,6 +18,11 @@ class Verdict:
         self.reason = ""
         """Why it is ill: the latest bad answer; empty while it is well."""
 
+    def inherit(self, former: Verdict) -> None:
+        """It is about the same subject, which is only asked in another way from now on: until that says otherwise, it is
+        held to be what it was."""
+        self.well, self.reason = former.well, former.reason
+
     def hear(self, reason: str) -> bool:
         """An answer, empty if it is a good one; whether verdict or reason are others now."""
         good = not reason
