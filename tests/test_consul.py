@@ -542,6 +542,29 @@ def test_an_answer_that_makes_no_sense_is_trouble_and_changes_nothing(loop: Virt
     loop.run_until_complete(story())
 
 
+def test_a_service_that_alone_makes_no_sense_is_asked_for_ever_more_seldom(loop: VirtualLoop) -> None:
+    """Once a minute in the end, and as ever after its first good answer; the others are followed meanwhile."""
+
+    async def story() -> None:
+        followed = Followed(loop)
+        followed.reader.bodies["bad"] = b"<html>"
+        followed.watches.add("bad")
+        followed.watches.add("orders")
+        await asyncio.sleep(600)
+        asked = sum(service == "bad" for _, service, _, _ in followed.reader.asked)
+        await asyncio.sleep(600)
+        assert 9 <= sum(service == "bad" for _, service, _, _ in followed.reader.asked) - asked <= 11
+        followed.reader.change(orders=body(entry(1)))
+        await asyncio.sleep(5)
+        assert followed.told[-1] == ("orders", [1])
+        followed.reader.bodies["bad"] = body(entry(2))
+        await asyncio.sleep(70)
+        assert followed.told[-1] == ("bad", [2])
+        followed.close()
+
+    loop.run_until_complete(story())
+
+
 def test_odd_instances_are_told_once_for_as_long_as_they_are_there(
     loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from sidecar.clock import Clock, Random
 from sidecar.config.json_schema import json_schema
 from sidecar.config.load import load, load_with_origins
-from sidecar.discovery.guest import INSTANCES_AT_MOST, REPEAT_SECONDS, Guest, SelectiveGuest, guest
+from sidecar.discovery.guest import INSTANCES_AT_MOST, REPEAT_SECONDS, Guest, SelectiveGuest, guest, missing
 from sidecar.discovery.registries import Registries, Unusable
-from sidecar.discovery.source import Instance, Selective, Source, State, Told
+from sidecar.discovery.source import Instance, Selective, Setup, Source, State, Told
 from sidecar.sources import new_source
 from sidecar.timing.wheel import Wheel
 from tests.support import example_registry
 from tests.support.configs import problems, written
+from tests.support.live import ROOT
+from tests.support.pages import blocks, section
 from tests.support.virtual import VirtualLoop
 
 GOOD = Instance(service="orders", host="127.0.0.1", port=8001)
@@ -148,6 +151,26 @@ def test_one_that_is_sound_is_a_source_behind_a_guard(here: Path, loop: VirtualL
     (here / "x.json").write_text("{}")
     loop.run_until_complete(asyncio.sleep(1))
     assert told[-1] == () and source.state().stale_since is None
+    loop.run_until_complete(source.close())
+
+
+def test_the_one_of_the_page_is_one(loop: VirtualLoop) -> None:
+    """What is shown in the section can be copied."""
+    text = section((ROOT / "docs/registry.md").read_text(), "Your own")
+    code = next(block.text for block in blocks(text) if "class Fixed" in block.text)
+    names: dict[str, Any] = {}
+    exec(code, names)  # It is ours, and what is tested.
+    clock = Clock(loop.time)
+    source = guest("fixed", names["Fixed"](Setup(loop=loop, clock=clock, random=Random(1), settings={})), loop, clock)
+    assert missing(source) == []
+    told: dict[str, Sequence[Instance]] = {}
+    for service in ("orders", "nobody"):
+        source.subscribe(service, lambda instances, service=service: told.update({service: instances}))  # type: ignore[misc]
+    loop.run_until_complete(source.start())
+    source.register(GOOD)
+    wait(loop)
+    assert told == {"orders": (GOOD,), "nobody": ()} and source.state() == State(seen=True)
+    loop.run_until_complete(source.deregister())
     loop.run_until_complete(source.close())
 
 

@@ -391,36 +391,42 @@ def test_a_dependency_that_is_down_is_left_alone_by_its_breaker_and_found_again(
     loop.run_until_complete(story())
 
 
-def test_a_dependency_that_starts_with_us_is_found_a_moment_after_it_is_there(
+def test_a_dependency_that_starts_after_us_is_found_a_moment_after_it_has(
     loop: VirtualLoop, subjects: dict[tuple[str, int], Subject]
 ) -> None:
-    """Its breaker has no say in that: whoever waits for it to be ready would wait half a minute for nothing. One that does
-    not come is left to it when the first, quick questions are over."""
+    """Its breaker counts nothing before it has been well or has had its time to start."""
 
     async def story() -> None:
         settings = DependencySettings(address="db:5432")
         database = Dependency(
             "database", settings, loop, clock_of(loop), Random(1), None, lambda one: None  # type: ignore[arg-type]
         )  # fmt: skip
-        subject = subjects["db", 5432]
-        subject.reason = "takes no connections: refused"
+        subjects["db", 5432].reason = "not yet"
         database.monitor.start()
-        await asyncio.sleep(5)
-        subject.reason = ""
-        await asyncio.sleep(2.6)
+        await asyncio.sleep(6)
+        subjects["db", 5432].reason = ""
+        await asyncio.sleep(4)
         assert database.gate()[0]
         database.monitor.close()
 
-        absent = Dependency(
-            "absent", settings, loop, clock_of(loop), Random(1), None, lambda one: None  # type: ignore[arg-type]
+    loop.run_until_complete(story())
+
+
+def test_a_dependency_that_never_starts_is_left_alone_in_the_end(
+    loop: VirtualLoop, subjects: dict[tuple[str, int], Subject]
+) -> None:
+    """By its breaker, as one that was well before."""
+
+    async def story() -> None:
+        settings = DependencySettings(address="db:5432")
+        database = Dependency(
+            "database", settings, loop, clock_of(loop), Random(1), None, lambda one: None  # type: ignore[arg-type]
         )  # fmt: skip
-        subject.reason = "takes no connections: refused"
-        absent.monitor.start()
-        await asyncio.sleep(90)
-        asked = len(subject.asked)
+        subjects["db", 5432].reason = "refused"
+        database.monitor.start()
         await asyncio.sleep(120)
-        assert len(subject.asked) - asked in (3, 4)
-        absent.monitor.close()
+        assert database.breaker is not None and database.breaker.state == 2
+        database.monitor.close()
 
     loop.run_until_complete(story())
 

@@ -1,8 +1,8 @@
 """What the application needs beside services of the mesh: databases, brokers, somebody else's API.
 
 Nobody calls them through us, so all that we do is ask whether they are well, say so, and, where somebody has asked for it,
-be not ready while they are not. After the first, quick questions a breaker stands before each: a database that is down is
-not knocked at by every sidecar every few seconds while it tries to come up.
+be not ready while they are not. A breaker stands before the question: a database that is down is not knocked at by every
+sidecar every few seconds while it tries to come up.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ class Dependency:
 
     async def _ask(self) -> str:
         breaker = self.breaker
-        if breaker is None or self.monitor.quick:
-            # The quick questions at the start grow rare by themselves; they must not trip a breaker that lets nobody ask when
-            # the dependency, started together with us, has come up.
+        # What starts together with us is asked quickly, and must not be left alone for that.
+        if breaker is None or self.monitor.hurrying:
             return await self._probe()
         now = self._clock.now()
         if not breaker.admits(now):

@@ -68,8 +68,8 @@ class Monitor:
         self._told = told
         self._counts = counts
         self._jitter = jitter
-        self.quick = eager
-        """Whether it is still asked at the first, short distances."""
+        self.hurrying = eager
+        """Whether it is asked quickly, because it has not been well yet."""
         self._few = few
         self._task: asyncio.Task[None] | None = None
         self.verdict = verdict
@@ -87,15 +87,17 @@ class Monitor:
     async def _run(self) -> None:
         interval = self._settings.interval
         seconds = FIRST_SECONDS
-        self.quick = self.quick and not self.verdict.well
-        if not self.quick:
+        self.hurrying = self.hurrying and not self.verdict.well
+        if not self.hurrying:
             await asyncio.sleep(interval * self._random.random())
         while True:
             reason = await self._ask()
-            self.quick = self.quick and bool(reason) and seconds < interval
+            if not reason:
+                self.hurrying = False
             if self.verdict.hear(reason):
                 self._told()
-            if self.quick:
+            self.hurrying = self.hurrying and seconds < interval
+            if self.hurrying:
                 await asyncio.sleep(seconds)
                 seconds *= GROWTH
             else:

@@ -297,6 +297,7 @@ def test_a_program_that_nobody_waits_for_any_more_is_killed(tmp_path: Path) -> N
         probe.cancel()
         with pytest.raises(asyncio.CancelledError):
             await probe
+        # Here, because the end of the loop waits for the program's thread, however long that takes.
         await asyncio.to_thread(until, lambda: not alive(int(pids.read_text())), "its child is gone", 3)
 
     asyncio.run(story())

@@ -114,9 +114,11 @@ class ConsulRegistry:
             step.cancel()
         self._watches.close()
         self._outage.close()
-        await self._registration.close()
-        for agent in self._all:
-            await agent.close()
+        try:
+            await self._registration.close()
+        finally:  # Whoever waits for us may give up before the agent has answered.
+            for agent in self._all:
+                await agent.close()
 
     def _tell(self, service: str, instances: Sequence[Instance]) -> None:
         told = self._told.get(service)

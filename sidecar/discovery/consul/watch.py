@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from sidecar.clock import Clock, Random
 from sidecar.discovery.consul.agent import Reading, Trouble
 from sidecar.discovery.consul.instances import Parsed, parse
-from sidecar.discovery.consul.outage import Outage
+from sidecar.discovery.consul.outage import FIRST_SECONDS, Outage
 from sidecar.discovery.source import Instance
 
 LONG_SECONDS: Final = 60.0
@@ -30,6 +30,8 @@ TURN_SECONDS: Final = 5.0
 PACE_SECONDS: Final = 1.0
 BURST: Final = 3
 """Answers that may come faster than the pace: a deployment makes several changes at once."""
+LONGEST_ALONE_SECONDS: Final = 60.0
+"""Between two questions about a service of which the agent gives no answer that makes sense."""
 LOOKUPS: Final = 16
 """First questions at a time, beside those that are open."""
 
@@ -57,7 +59,7 @@ async def in_turns(parsing: Generator[None, None, Parsed]) -> Parsed:
 class _Watch:
     """One service that is followed."""
 
-    __slots__ = ("allowance", "asked_at", "first", "index", "open", "seen", "task")
+    __slots__ = ("allowance", "asked_at", "failures", "first", "index", "open", "seen", "task")
 
     def __init__(self, now: float) -> None:
         self.first = asyncio.Event()
@@ -65,6 +67,8 @@ class _Watch:
         self.index = 0
         self.seen: int | None = None
         """A hash of the body that was told last."""
+        self.failures = 0
+        """How often in a row it could not be read though the agent answered."""
         self.asked_at = now
         self.allowance = float(BURST)
         self.open: asyncio.Timeout | None = None
@@ -110,6 +114,7 @@ class Watches:
 
     def remove(self, service: str) -> None:
         watch = self._watches.pop(service, None)
+        self._odd.discard(service)
         if watch is not None and watch.task is not None:
             watch.task.cancel()
 
@@ -129,10 +134,12 @@ class Watches:
                 if reading is not None:
                     self._outage.answered = True
                     await self._heard(service, watch, reading)
+                    watch.failures = 0
             except Trouble as error:
                 watch.first.set()
                 watch.index = 0  # Whoever comes back may know less than before, and counts anew.
                 await self._outage.wait(error)
+                await self._leave_alone(watch)
             except Exception:  # Whoever is known stays callable; the next answer may make sense.
                 log.exception("a defect in following %s; going on", service)
             watch.first.set()
@@ -178,6 +185,12 @@ class Watches:
         elif service not in self._odd:
             self._odd.add(service)
             log.warning("some instances of %s in the registry make no sense and are left out: %s", service, parsed.odd)
+
+    async def _leave_alone(self, watch: _Watch) -> None:
+        """Waits the longer the more often this service alone is the trouble: the agent answers, and not for it."""
+        if watch.failures:
+            await asyncio.sleep(min(FIRST_SECONDS * 2.0 ** min(watch.failures, 10), LONGEST_ALONE_SECONDS))
+        watch.failures += 1
 
     async def _pace(self, watch: _Watch) -> None:
         """Waits until the next question may be asked: about one a second, and a few at once."""
