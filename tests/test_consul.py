@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sidecar.clock import Clock, Random
 from sidecar.discovery.consul.agent import Reading, Trouble, Unknown, token_of
-from sidecar.discovery.consul.instances import Parsed
+from sidecar.discovery.consul.instances import MOST, Parsed
 from sidecar.discovery.consul.instances import parse as in_slices
 from sidecar.discovery.consul.outage import Outage
 from sidecar.discovery.consul.registration import Registration, check_of, definition, id_of
@@ -84,6 +84,12 @@ def test_a_warning_changes_the_weight_and_nothing_else() -> None:
     assert (found.weight, found.trouble) == (3, "")
 
 
+def test_who_wants_no_calls_gets_none_in_a_warning_either() -> None:
+    """The weight of warning is 1 in every registration, and more than 0."""
+    assert only(entry(status="warning", Meta={"weight": "0"}, Weights={"Passing": 1, "Warning": 1})).weight == 0
+    assert only(entry(status="warning", Meta={"weight": "90000"}, Weights={"Passing": 65535, "Warning": 1})).weight == 1
+
+
 @pytest.mark.parametrize("check", ["_node_maintenance", "_service_maintenance:orders-80"])
 def test_who_is_in_maintenance_is_not_listed(check: str) -> None:
     """Somebody has taken it out on purpose: panic must not bring it back."""
@@ -119,6 +125,20 @@ def test_what_is_no_list_is_refused_whole(said: bytes) -> None:
     """Half an answer is none."""
     with pytest.raises(ValueError):
         parse("orders", said)
+
+
+def test_a_list_of_nothing_but_commas_is_refused_before_it_is_taken_apart() -> None:
+    """Each element would cost thirty times its bytes."""
+    with pytest.raises(ValueError, match="far too many parts"):
+        parse("orders", b"[" + b"0," * 3_000_000 + b"0]")
+
+
+def test_of_too_many_instances_the_first_are_read_and_that_is_told() -> None:
+    """Nobody should wonder where the others are."""
+    said = b"[" + b",".join([body(entry(1))[1:-1]] * (MOST + 5)) + b"]"
+    parsed = parse("orders", said)
+    assert len(parsed.instances) == MOST
+    assert parsed.odd == "there are 20,005 of them, and only the first 20,000 are read"
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
@@ -157,6 +177,12 @@ def test_what_consul_would_refuse_is_refused_at_once(meta: dict[str, str]) -> No
         definition(Instance(service="orders", host="10.0.0.1", port=80, meta=meta), Settings())
 
 
+def test_a_weight_in_the_meta_that_is_not_ours_is_refused() -> None:
+    """Others would go by it."""
+    with pytest.raises(ValueError, match=r"service\.weight"):
+        definition(Instance(service="orders", host="10.0.0.1", port=80, meta={"weight": "0"}), Settings())
+
+
 class FakeAgent:
     """An agent that does what the test says: it may be down, or forget everything."""
 
@@ -165,6 +191,8 @@ class FakeAgent:
         self.entries: dict[str, str] = {}
         """The trouble of each registered check."""
         self.down = False
+        self.mute = False
+        """It does what it is told, and its answer is lost."""
         self.said: list[tuple[float, str]] = []
 
     def _say(self, what: str) -> None:
@@ -175,6 +203,8 @@ class FakeAgent:
     async def register(self, said: Any) -> None:
         self._say("register")
         self.entries.setdefault(said["check"]["CheckID"], "initial")
+        if self.mute:
+            raise Trouble("the agent does not answer within 5 s")
 
     async def deregister(self, service_id: str) -> None:
         self._say("deregister")
@@ -193,9 +223,9 @@ class FakeAgent:
 ORDERS = Instance(service="orders", host="10.0.0.1", port=80)
 
 
-def registration(loop: VirtualLoop) -> tuple[Registration, FakeAgent]:
+def registration(loop: VirtualLoop, settings: Settings | None = None) -> tuple[Registration, FakeAgent]:
     agent = FakeAgent(loop)
-    return Registration(loop, Random(1), agent, Settings()), agent  # type: ignore[arg-type]
+    return Registration(loop, Clock(loop.time, lambda: 0.0), Random(1), agent, settings or Settings()), agent  # type: ignore[arg-type]
 
 
 def test_an_entry_is_kept_alive_three_times_in_its_time_to_live(loop: VirtualLoop) -> None:
@@ -269,6 +299,77 @@ def test_an_agent_that_is_down_is_tried_at_most_five_seconds_apart(loop: Virtual
         await ours.close()
 
     loop.run_until_complete(story())
+
+
+def test_an_entry_whose_answer_was_lost_is_taken_back_all_the_same(loop: VirtualLoop) -> None:
+    """Whoever drains must not stay where others find it because the agent was slow; nor under a former address."""
+
+    async def story() -> None:
+        ours, agent = registration(loop)
+        agent.mute = True
+        ours.want(ORDERS)
+        await ours.start()
+        assert agent.entries and not ours.registered
+        moved = Instance(service="orders", host="10.0.0.1", port=81)
+        ours.want(moved)
+        await asyncio.sleep(0.01)
+        assert agent.entries.keys() == {check_of(moved)}
+        await ours.withdraw()
+        assert agent.entries == {}
+        await ours.close()
+
+    loop.run_until_complete(story())
+
+
+def test_a_withdrawal_that_nobody_waits_for_any_longer_is_made_up_for(loop: VirtualLoop) -> None:
+    """The drain has other things to do; the agent is told as soon as it can be."""
+
+    async def story() -> None:
+        ours, agent = registration(loop)
+        ours.want(ORDERS)
+        await ours.start()
+        agent.down = True
+        await ours.withdraw()
+        agent.down = False
+        await asyncio.sleep(1.0)
+        assert agent.entries == {}
+        await ours.close()
+
+    loop.run_until_complete(story())
+
+
+def test_a_long_time_to_live_does_not_keep_us_away_from_an_empty_agent(loop: VirtualLoop) -> None:
+    """That it has forgotten us is found out by a sign of life."""
+
+    async def story() -> None:
+        ours, agent = registration(loop, Settings(ttl=3600.0))
+        ours.want(ORDERS)
+        await ours.start()
+        agent.entries.clear()
+        await asyncio.sleep(5.1)
+        assert agent.entries == {check_of(ORDERS): ""}
+        await ours.close()
+
+    loop.run_until_complete(story())
+
+
+def test_trouble_in_registering_that_lasts_is_told_once_a_minute(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever looks at the log of today must find it."""
+
+    async def story() -> None:
+        ours, agent = registration(loop)
+        agent.down = True
+        ours.want(ORDERS)
+        await ours.start()
+        await asyncio.sleep(600)
+        agent.down = False
+        await asyncio.sleep(6)
+        await ours.close()
+
+    loop.run_until_complete(story())
+    assert 9 <= caplog.text.count("cannot register: the agent is down; trying again") <= 11
 
 
 def test_another_address_replaces_the_entry_and_another_weight_changes_it(loop: VirtualLoop) -> None:
@@ -348,6 +449,7 @@ class FakeReader:
 
     async def reach(self) -> None:
         self.asked.append((self._loop.time(), "", 0, 0.0))
+        await asyncio.sleep(0.001)
         if self.trouble:
             raise Trouble(self.trouble)
 
@@ -523,6 +625,69 @@ def test_while_the_agent_is_down_one_asks_for_all_and_what_is_known_stays(
     assert caplog.text.count("the registry answers again") == 1
 
 
+def test_those_that_wait_for_a_place_do_not_run_into_the_same_trouble_one_by_one(loop: VirtualLoop) -> None:
+    """Of a thousand services, as many find out that the agent is down as had a question open; and a start does not wait."""
+
+    async def story() -> None:
+        followed = Followed(loop, most=10)
+        for number in range(1000):
+            followed.watches.add(f"s{number}")
+        await asyncio.sleep(60)
+        asked = len(followed.reader.asked)
+        followed.reader.trouble = "connection refused"
+        followed.reader.change()
+        await asyncio.sleep(60)
+        assert sum(service != "" for _, service, _, _ in followed.reader.asked[asked:]) <= 10 + 16
+        followed.close()
+
+    loop.run_until_complete(story())
+
+
+def test_a_start_with_many_services_does_not_wait_for_an_agent_that_is_down(loop: VirtualLoop) -> None:
+    """The first trouble is the answer for all of them."""
+
+    async def story() -> None:
+        followed = Followed(loop)
+        followed.reader.trouble = "connection refused"
+        for number in range(100):
+            followed.watches.add(f"s{number}")
+        async with asyncio.timeout(3.0):
+            await followed.watches.first_answers()
+        assert sum(service != "" for _, service, _, _ in followed.reader.asked) <= 16
+        followed.close()
+
+    loop.run_until_complete(story())
+
+
+def test_a_defect_in_asking_whether_it_is_back_does_not_end_the_asking(loop: VirtualLoop) -> None:
+    """All services wait for that one question."""
+
+    async def story() -> None:
+        followed = Followed(loop)
+        followed.watches.add("orders")
+        await asyncio.sleep(1)
+        defects = [RuntimeError("a defect")]
+        whole = followed.reader.reach
+
+        async def reach() -> None:
+            if defects:
+                raise defects.pop()
+            await whole()
+
+        followed.outage._reach = reach
+        followed.reader.trouble = "connection refused"
+        followed.reader.change()
+        await asyncio.sleep(5)
+        assert not defects
+        followed.reader.trouble = ""
+        followed.reader.bodies["orders"] = body(entry(3))
+        await asyncio.sleep(30)
+        assert followed.outage.since is None and followed.told[-1] == ("orders", [3])
+        followed.close()
+
+    loop.run_until_complete(story())
+
+
 def test_an_answer_that_makes_no_sense_is_trouble_and_changes_nothing(loop: VirtualLoop) -> None:
     """HTML of a proxy in between, with status 200."""
 
@@ -607,7 +772,7 @@ def test_the_next_agent_is_asked_when_the_first_does_not_answer(loop: VirtualLoo
     async def story() -> None:
         first, second = FakeReader(loop), FakeReader(loop)
         second.bodies["orders"] = body(entry(5))
-        agents = Agents([first, second])  # type: ignore[list-item]
+        agents = Agents(Clock(loop.time, lambda: 0.0), [first, second])  # type: ignore[list-item]
         first.trouble = "refused"
         reading = await agents.instances("orders", 7, 10.0)
         assert reading.body == second.bodies["orders"]
@@ -617,6 +782,49 @@ def test_the_next_agent_is_asked_when_the_first_does_not_answer(loop: VirtualLoo
         first.trouble = ""
         await agents.reach()
         assert (await agents.instances("orders", 0, 0.0)).body == b"[]"
+
+    loop.run_until_complete(story())
+
+
+def test_the_first_agent_is_asked_again_when_it_is_back(loop: VirtualLoop) -> None:
+    """It is the one beside us; tried once a minute, by one question."""
+
+    async def story() -> None:
+        first, second = FakeReader(loop), FakeReader(loop)
+        agents = Agents(Clock(loop.time, lambda: 0.0), [first, second])  # type: ignore[list-item]
+        first.trouble = "refused"
+        await agents.instances("orders", 0, 0.0)
+        first.trouble = ""
+        first.asked.clear()
+        await asyncio.sleep(30)
+        await agents.instances("orders", 0, 0.0)
+        assert not first.asked
+        await asyncio.sleep(31)
+        await agents.instances("orders", 0, 0.0)
+        assert [service for _, service, _, _ in first.asked] == ["", "orders"]
+
+    loop.run_until_complete(story())
+
+
+def test_a_hundred_questions_that_fail_at_once_look_for_another_agent_once(loop: VirtualLoop) -> None:
+    """Whether they find one or not."""
+
+    async def story() -> None:
+        first, second = FakeReader(loop), FakeReader(loop)
+        agents = Agents(Clock(loop.time, lambda: 0.0), [first, second])  # type: ignore[list-item]
+        for trouble in ("", "refused, too"):
+            asking = [loop.create_task(agents.instances("orders", 1, 60.0)) for _ in range(100)]
+            await asyncio.sleep(1)
+            first.trouble, second.trouble = "refused", trouble
+            first.change(index=1)
+            second.change(index=1)
+            await asyncio.sleep(1)
+            second.change(index=2)
+            found = await asyncio.gather(*asking, return_exceptions=True)
+            assert all(isinstance(one, Trouble if trouble else Reading) for one in found)
+            assert [service for _, service, _, _ in second.asked].count("") == 1
+            second.asked.clear()
+            second.index = 1
 
     loop.run_until_complete(story())
 
@@ -637,7 +845,7 @@ def test_a_token_is_read_again_when_its_file_has_changed(tmp_path: Path) -> None
     new.rename(path)
     assert token() == "other-secret"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(Trouble, match="no ASCII"):
+    with pytest.raises(Trouble, match="visible ASCII"):
         token()
     assert token_of(None)() is None
 

@@ -162,7 +162,7 @@ def registry(config: Config) -> Iterator[Check]:
 
 
 async def _consul(config: Config) -> list[Check]:
-    from sidecar.discovery.consul.agent import Agent, Trouble, token_of
+    from sidecar.discovery.consul.agent import Agent, Refused, Trouble, token_of
 
     settings = config.registry.consul
     checks = []
@@ -173,10 +173,13 @@ async def _consul(config: Config) -> list[Check]:
             hint = "look at ca_file, cert_file and key_file in [registry.consul]"
             return [Check(ERROR, f"TLS to {url} cannot be set up: {error.strerror or error}", hint)]
         try:
-            leader = await agent.reach()
-            checks.append(Check(SUCCESS, f"Consul answers at {url}; its leader is {leader}"))
-            await agent.instances(config.service.name, 0, 0.0)
+            leader, version = await agent.reach(), await agent.version()
+            known = f", its version {version}" if version else ""
+            checks.append(Check(SUCCESS, f"Consul answers at {url}; its leader is {leader}{known}"))
             checks.append(Check(SUCCESS, "it tells us of services" + (" by our token" if settings.token_file else "")))
+        except Refused as trouble:
+            hint = "correct the token in registry.consul.token_file: it is read again when it has changed"
+            checks.append(Check(ERROR if url == settings.address else WARNING, str(trouble), hint))
         except Trouble as trouble:
             hint = "start the agent, or correct [registry.consul]; a sidecar starts without it, and nobody finds it"
             checks.append(Check(ERROR if url == settings.address else WARNING, str(trouble), hint))

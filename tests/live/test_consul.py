@@ -163,6 +163,10 @@ def test_with_acls_the_token_comes_from_its_file_and_may_rotate(app: Upstream, t
         with Sidecar(consul.toml(token), app=app.address) as served:
             until(lambda: "refuses the token" in served.log(), "it is refused")
             assert "3f2b0000" not in served.log()
+            registry = about(served)["attributes"]["registry"]
+            assert "refuses the token" in registry["trouble"] and not registry["registered"]
+            assert served.metric("sidecar_registry_stale_seconds") > 0, "who leads may be asked without a token"
+            assert "the registry answers again" not in served.log()
             path.write_text(made[0]["SecretID"] + "\n")
             until(lambda: consul.passing("shop") == 1, "it is registered", 10)
             consul.ask(f"/v1/acl/token/{made[0]['AccessorID']}", "DELETE")
@@ -212,6 +216,7 @@ def test_check_says_whether_the_agent_is_there(consul: Consul, tmp_path: Path) -
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
 
     there = said(consul.address)
+    assert f"its version {consul.ask('/v1/agent/self')['Config']['Version']}" in there
     assert f"Consul answers at {consul.address}; its leader is" in there and "it tells us of services" in there
     gone = said(f"http://127.0.0.1:{free_port()}")
     assert "cannot be reached" in gone and "a sidecar starts without it" in gone

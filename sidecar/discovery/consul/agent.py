@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import stat
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import consul.aio
+import msgspec
 from consul.base import Response
 from consul.exceptions import ACLDisabled, ACLPermissionDenied, ConsulException, NotFound
 
@@ -26,11 +28,21 @@ ANSWER_SECONDS: Final = 5.0
 """For everything that does not wait on purpose."""
 SPREAD: Final = 17 / 16
 """An agent waits up to a sixteenth longer than it was asked to, so that not all come back at once."""
+MOST_TOKEN: Final = 4096
 MOST_BYTES: Final = 64 << 20
+"""Of a service's instances."""
+MOST_BYTES_ELSE: Final = 1 << 20
+"""Of any other answer: the library reads it in one go."""
+ALWAYS_THERE: Final = "consul"
+"""The service that the servers are themselves."""
 
 
 class Trouble(Exception):
     """The agent cannot be used just now; the text says why."""
+
+
+class Refused(Trouble):
+    """Our token may not do that."""
 
 
 class Unknown(Trouble):
@@ -52,17 +64,25 @@ class Agent:
         parts = urlsplit(url)
         context = _tls(settings) if parts.scheme == "https" else None
         self._token = token
-        self._client = _Consul(
-            context, host=parts.hostname, port=parts.port or 8500, scheme=parts.scheme, dc=settings.datacenter
-        )
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname  # The library only joins it.
+        self._client = _Consul(context, host=host, port=parts.port or 8500, scheme=parts.scheme, dc=settings.datacenter)
         self._client.token = None  # Not what an environment says: each request carries the file's.
 
     async def reach(self) -> str:
-        """Whether it answers and knows its leader: the leader's address. Raises ``Trouble``."""
+        """Whether it answers, knows its leader and takes our token: the leader's address. Raises ``Trouble``."""
         leader = await self._asked(self._client.status.leader())
         if not leader:
             raise Trouble(f"{self.url} knows no leader")
+        await self.instances(ALWAYS_THERE, 0, 0.0)  # Who leads is told to everybody, whatever the token.
         return str(leader)
+
+    async def version(self) -> str:
+        """Its version; empty where our token may not ask. Raises ``Trouble``."""
+        get = self._client.http.get(_version, "/v1/agent/self", headers=self._headers(), raw=True)
+        try:
+            return str(await self._asked(get))
+        except Refused:
+            return ""
 
     async def instances(self, service: str, index: int, wait: float) -> Reading:
         """What is known of ``service``; with an ``index``, as soon as that has changed, or after ``wait`` seconds at most.
@@ -112,7 +132,7 @@ class Agent:
         except TimeoutError:
             raise Trouble(f"{self.url} does not answer within {seconds:.0f} s") from None
         except (ACLPermissionDenied, ACLDisabled) as error:
-            raise Trouble(f"{self.url} refuses the token: {_short(error)}") from None
+            raise Refused(f"{self.url} refuses the token: {_short(error)}") from None
         except NotFound as error:
             raise Unknown(f"{self.url}: {_short(error)}") from None
         except ConsulException as error:
@@ -120,8 +140,10 @@ class Agent:
             # How versions before and after 1.13 say that there is no such check.
             unknown = "does not have associated TTL" in said or "nknown check" in said or "nknown service" in said
             raise (Unknown if unknown else Trouble)(f"{self.url}: {said}") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise Trouble(f"{self.url} cannot be reached: {_short(error)}") from None
+        except (ValueError, RecursionError) as error:
+            raise Trouble(f"{self.url} gives no answer that makes sense: {_short(error)}") from None
 
 
 def token_of(path: str | None) -> Callable[[], str | None]:
@@ -136,37 +158,52 @@ def token_of(path: str | None) -> Callable[[], str | None]:
             status = os.stat(path)
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             if stamp != known[0]:
-                with open(path, encoding="ascii") as file:
-                    known = stamp, file.read(4096).strip()
-        except (OSError, UnicodeError) as error:
-            raise Trouble(
-                f"the token in {path} cannot be read: {getattr(error, 'strerror', None) or 'no ASCII'}"
-            ) from None
+                known = stamp, _read_token(path, status)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise Trouble(f"the token in {path} cannot be read: {why}") from None
         return known[1]
 
     return token
+
+
+def _read_token(path: str, status: os.stat_result) -> str:
+    """Raises ``OSError``, and ``ValueError`` without a word of what stands there: it may be half of a secret."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no file")  # And a pipe would keep us waiting for who writes to it.
+    with open(path, "rb") as file:
+        token = file.read(MOST_TOKEN + 1).strip()
+    if not token:
+        raise ValueError("it is empty")
+    if len(token) > MOST_TOKEN or not all(0x21 <= byte <= 0x7E for byte in token):
+        raise ValueError("it is not one line of visible ASCII characters")
+    return token.decode("ascii")
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:
     """Raises ``OSError`` for files that are missing or hold something else."""
     context = ssl.create_default_context(cafile=settings.ca_file)
     if settings.cert_file is not None:
-        context.load_cert_chain(settings.cert_file, settings.key_file)
+        # A key with a password would be asked for at the terminal, and hold everything up.
+        context.load_cert_chain(settings.cert_file, settings.key_file, password="")
     return context
 
 
 def _short(error: BaseException) -> str:
     """The first line of what somebody else says, without what is not printable."""
     lines = str(error).splitlines() or [type(error).__name__]
-    return "".join(char if char.isprintable() else " " for char in lines[0][:200]).strip()
+    return _clean(lines[0])
+
+
+def _clean(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:200]).strip()
 
 
 def _checked(response: Response) -> Any:
     """The body of an answer that is one. Raises what ``Agent._asked`` understands."""
-    if response.code == 403:
-        raise ACLPermissionDenied(response.body)
     if response.code != 200:
-        raise ConsulException(f"{response.code} {response.body[:200]!r}")
+        said = response.body[:200].decode("utf-8", "replace")
+        raise ACLPermissionDenied(said) if response.code in (401, 403) else ConsulException(f"{response.code} {said}")
     return response.body
 
 
@@ -177,6 +214,18 @@ def _reading(response: Response) -> Reading:
     except ValueError:
         index = 0
     return Reading(max(index, 0), body)
+
+
+class _Configured(msgspec.Struct, frozen=True):
+    Version: str = ""
+
+
+class _Self(msgspec.Struct, frozen=True):
+    Config: _Configured = _Configured()
+
+
+def _version(response: Response) -> str:
+    return _clean(msgspec.json.decode(_checked(response), type=_Self).Config.Version)
 
 
 class _Http(consul.aio.HTTPClient):  # type: ignore[misc]
@@ -199,12 +248,13 @@ class _Http(consul.aio.HTTPClient):  # type: ignore[misc]
         connections_timeout: float | None = None,
         raw: bool = False,
     ) -> Any:
+        most = MOST_BYTES if raw else MOST_BYTES_ELSE
         async with self._session.request(method, uri, headers=headers, data=data, allow_redirects=False) as answer:
             pieces, size = [], 0
             async for piece in answer.content.iter_any():
                 size += len(piece)
-                if size > MOST_BYTES:
-                    raise ValueError(f"its answer is longer than {MOST_BYTES >> 20} MiB")
+                if size > most:
+                    raise ValueError(f"it is longer than {most >> 20} MiB")
                 pieces.append(piece)
             body = b"".join(pieces)
             return callback(Response(answer.status, answer.headers, body if raw else body.decode("utf-8", "replace")))

@@ -23,6 +23,8 @@ from sidecar.discovery.source import Instance
 
 MOST: Final = 20_000
 """Instances of one service."""
+MOST_COMMAS: Final = 100 * MOST
+"""In the whole list. A real entry has some thirty; a list of nothing but them would be taken apart in memory for seconds."""
 SLICE: Final = 250
 """Instances that are read at a time: about a millisecond."""
 MAINTENANCE: Final = ("_node_maintenance", "_service_maintenance")
@@ -77,11 +79,13 @@ def parse(service: str, body: bytes) -> Generator[None, None, Parsed]:
     """Returns the instances of ``service``, and pauses on the way there: of thousands of them, to read them all takes longer
     than any request should wait. Raises ``ValueError`` if the body is no list."""
     found: list[Instance] = []
-    odd = ""
+    if body.count(b",") > MOST_COMMAS:
+        raise ValueError("it has far too many parts")
     try:
         entries = _entries.decode(body)
     except RecursionError as error:
         raise ValueError(str(error)) from None
+    odd = f"there are {len(entries):,} of them, and only the first {MOST:,} are read" if len(entries) > MOST else ""
     for number, raw in enumerate(entries[:MOST], 1):
         if number % SLICE == 0:
             yield
@@ -123,10 +127,9 @@ def _instance(service: str, entry: _Entry) -> Instance | None:
 
 def _weight(listed: _Service, meta: dict[str, str], warned: bool) -> int:
     weights = listed.Weights or _Weights()
-    if warned:
-        return weights.Warning
     written = meta.get(WEIGHT, "")
-    return int(written) if written.isascii() and written.isdigit() and len(written) <= 7 else weights.Passing
+    said = int(written) if written.isascii() and written.isdigit() and len(written) <= 7 else weights.Passing
+    return min(said, weights.Warning) if warned else said  # Whoever wants nothing does not want it in a warning either.
 
 
 def _reason(check: _Check) -> str:

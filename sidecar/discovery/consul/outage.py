@@ -47,10 +47,14 @@ class Outage:
         """Since when it cannot be asked (monotonic seconds)."""
         self.trouble = ""
 
+    async def over(self) -> None:
+        """Returns when the agent can be asked; at once if nothing speaks against it."""
+        await self._over.wait()
+
     async def wait(self, error: Trouble) -> None:
         """``error`` has just come up; returns when the agent answers again."""
         self.begin(error)
-        await self._over.wait()
+        await self.over()
 
     def begin(self, error: Trouble) -> None:
         """``error`` has just come up: asks until there is an answer."""
@@ -72,6 +76,8 @@ class Outage:
                 self.trouble = str(error)
                 if self._clock.now() - self._told_at >= REPEAT_SECONDS:
                     self._tell()
+            except Exception:  # Everybody waits for this; it must not end before the trouble does.
+                log.exception("a defect in asking whether the registry is back; going on")
             else:
                 break
         self.answered = True

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sidecar.clock import Random
+from sidecar.clock import Clock, Random
 from sidecar.discovery.consul.agent import Agent, Trouble, Unknown
 from sidecar.discovery.consul.instances import VERSION, WEIGHT, ZONE
 from sidecar.discovery.consul.settings import Settings
@@ -29,6 +29,8 @@ MOST_WEIGHT: Final = 65535
 """What Consul takes; 0 it does not take either."""
 BEATS: Final = 3
 """Signs of life in a time to live: one of them may be lost."""
+REPEAT_SECONDS: Final = 60.0
+"""How often trouble that lasts is told again."""
 
 _META_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -38,18 +40,24 @@ log = logging.getLogger("sidecar.discovery")
 class Registration:
     """Keeps what is wanted and what the agent has the same."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, random: Random, agent: Agent, settings: Settings) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random, agent: Agent, settings: Settings
+    ) -> None:
         self._loop = loop
+        self._clock = clock
         self._random = random
         self._agent = agent
         self._settings = settings
         self._wanted: Instance | None = None
         self._posted: Instance | None = None
         """What the agent has, as far as we know."""
+        self._sent: Instance | None = None
+        """What it may have: its answer may be lost, and the entry be there."""
         self._wake = asyncio.Event()
         self._tried = asyncio.Event()
         self._busy = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._told: tuple[str, float] = ("", 0.0)
         self.trouble = ""
 
     @property
@@ -70,6 +78,7 @@ class Registration:
     async def withdraw(self) -> None:
         """Takes the entry back; returns when the agent knows, or has been tried once in vain."""
         self._wanted = None
+        self._wake.set()  # Whoever waits for us may give up; then it is done all the same.
         try:
             await self._turn()
         except Trouble as error:
@@ -78,7 +87,7 @@ class Registration:
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        if self._posted is not None:
+        if self._sent is not None:
             await self.withdraw()
 
     async def _run(self) -> None:
@@ -92,12 +101,12 @@ class Registration:
             except Exception:  # Others must go on finding us.
                 log.exception("a defect in registering; going on")
             else:
-                if self.trouble:
+                if self.trouble and self._posted is not None:
                     log.info("registered again")
                 self.trouble = ""
                 seconds = FIRST_SECONDS
             self._tried.set()
-            beat = self._settings.ttl / BEATS
+            beat = min(self._settings.ttl / BEATS, LONGEST_SECONDS)
             if self.trouble:
                 beat = min(beat, seconds * self._random.uniform(0.5, 1.0))
                 seconds = min(2 * seconds, LONGEST_SECONDS)
@@ -106,17 +115,21 @@ class Registration:
                     await self._wake.wait()
 
     def _failed(self, error: Trouble) -> None:
-        if str(error) != self.trouble:
-            log.warning("cannot register: %s; trying again", error)
-        self.trouble = str(error)
+        trouble, now = str(error), self._clock.now()
+        told, at = self._told
+        if trouble != told or not self.trouble or now - at >= REPEAT_SECONDS:
+            self._told = trouble, now
+            what = "register" if self._wanted is not None else "deregister"
+            log.warning("cannot %s: %s; trying again", what, trouble)
+        self.trouble = trouble
 
     async def _turn(self) -> None:
         """One sign of life, or whatever makes the agent have what is wanted."""
         async with self._busy:
-            wanted, posted = self._wanted, self._posted
-            if posted is not None and (wanted is None or id_of(wanted) != id_of(posted)):
-                await self._agent.deregister(id_of(posted))
-                self._posted = posted = None
+            wanted, posted, sent = self._wanted, self._posted, self._sent
+            if sent is not None and (wanted is None or id_of(wanted) != id_of(sent)):
+                await self._agent.deregister(id_of(sent))
+                self._posted = self._sent = posted = None
             if wanted is None:
                 return
             if posted is None or msgspec.structs.replace(posted, trouble=wanted.trouble) != wanted:
@@ -131,6 +144,7 @@ class Registration:
                 await self._post(wanted)
 
     async def _post(self, wanted: Instance) -> None:
+        self._sent = wanted
         await self._agent.register(definition(wanted, self._settings))
         self._posted = wanted
         # A registration that changes an entry leaves its check as it was, and an initial status has no words.
@@ -149,6 +163,10 @@ def check_of(instance: Instance) -> str:
 def definition(instance: Instance, settings: Settings) -> Mapping[str, Any]:
     """Keywords of py-consul's ``agent.service.register``. Raises ``ValueError`` with a sentence."""
     meta = dict(instance.meta)
+    if meta.get(WEIGHT, str(instance.weight)) != str(instance.weight):
+        raise ValueError(
+            f"others take the meta key {WEIGHT!r} for service.weight: set that, or give the key another name"
+        )
     meta |= {ZONE: instance.zone} if instance.zone else {}
     meta |= {VERSION: instance.version} if instance.version else {}
     weight = instance.weight

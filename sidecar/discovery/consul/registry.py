@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
 
 from sidecar.clock import Clock, Random
 from sidecar.discovery.consul.agent import Agent, Reading, Trouble, token_of
@@ -13,28 +15,49 @@ from sidecar.discovery.consul.settings import Settings
 from sidecar.discovery.consul.watch import Watches
 from sidecar.discovery.source import Instance, State, Told
 
+RETURN_SECONDS: Final = 60.0
+"""How often the first agent is tried while another one is asked."""
+
 
 class Agents:
     """Those that can be asked for others: the first, and while that fails the next one."""
 
-    def __init__(self, agents: Sequence[Agent]) -> None:
+    def __init__(self, clock: Clock, agents: Sequence[Agent]) -> None:
+        self._clock = clock
         self._agents = agents
         self._current = 0
+        self._left_at = 0.0
+        """When the first one was tried last."""
+        self._moving = asyncio.Lock()
+        self._tries = 0
+        self._none = ""
+        """Why the last try found none that answers."""
 
     async def instances(self, service: str, index: int, wait: float) -> Reading:
         """As ``Agent.instances``."""
-        agent = self._agents[self._current]
+        if self._current and self._clock.now() - self._left_at >= RETURN_SECONDS:
+            self._left_at = self._clock.now()  # Of all questions that come now, one tries.
+            with suppress(Trouble):
+                await self.reach()
+        current = self._current
         try:
-            return await agent.instances(service, index, wait)
+            return await self._agents[current].instances(service, index, wait)
         except Trouble:
             if len(self._agents) == 1:
                 raise
-            await self.reach()
+            tries = self._tries
+            async with self._moving:
+                # Another question may have failed as ours has, and tried for both.
+                if current == self._current and tries == self._tries:
+                    await self.reach()
+                elif self._none:
+                    raise Trouble(self._none) from None
             return await self._agents[self._current].instances(service, 0, 0.0)
 
     async def reach(self) -> None:
         """Goes over to the first agent that answers. Raises ``Trouble`` if none does."""
         troubles = []
+        self._left_at = self._clock.now()
         for number, agent in enumerate(self._agents):
             try:
                 await agent.reach()
@@ -42,8 +65,11 @@ class Agents:
                 troubles.append(str(error))
             else:
                 self._current = number
-                return
-        raise Trouble("; ".join(troubles))
+                break
+        self._none = "; ".join(troubles) if len(troubles) == len(self._agents) else ""
+        self._tries += 1
+        if self._none:
+            raise Trouble(self._none)
 
 
 class ConsulRegistry:
@@ -54,11 +80,11 @@ class ConsulRegistry:
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, random: Random, settings: Settings) -> None:
         token = token_of(settings.token_file)
         self._all = [Agent(url, settings, token) for url in (settings.address, *settings.agents)]
-        self._agents = agents = Agents(self._all)
+        self._agents = agents = Agents(clock, self._all)
         self._loop = loop
         self._first_steps: list[asyncio.Task[None]] = []
         self._outage = Outage(loop, clock, random, agents.reach)
-        self._registration = Registration(loop, random, self._all[0], settings)
+        self._registration = Registration(loop, clock, random, self._all[0], settings)
         self._told: dict[str, Told] = {}
         self._watches = Watches(loop, clock, random, agents, self._outage, settings.watches, self._tell)
         self._started = False

@@ -129,6 +129,9 @@ class Watches:
 
     async def _follow(self, service: str, watch: _Watch) -> None:
         while True:
+            if self._outage.since is not None:
+                watch.first.set()
+                await self._outage.over()
             try:
                 reading = await (self._look_up(service) if watch.index == 0 else self._ask(service, watch))
                 if reading is not None:
@@ -145,13 +148,18 @@ class Watches:
             watch.first.set()
             await self._pace(watch)
 
-    async def _look_up(self, service: str) -> Reading:
+    async def _look_up(self, service: str) -> Reading | None:
+        """``None`` if the agent has come into trouble meanwhile: each of those that wait would only run into the same."""
         async with self._lookups:
+            if self._outage.since is not None:
+                return None
             return await self._reader.instances(service, 0, 0.0)
 
     async def _ask(self, service: str, watch: _Watch) -> Reading | None:
-        """The answer to an open question; ``None`` if its place was needed."""
+        """The answer to an open question; ``None`` if its place was needed, or as for ``_look_up``."""
         async with self._slots:
+            if self._outage.since is not None:
+                return None
             if len(self._watches) > self._most:
                 return await self._reader.instances(service, watch.index, TURN_SECONDS)
             try:
