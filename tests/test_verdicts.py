@@ -391,16 +391,21 @@ def test_a_dependency_that_is_down_is_left_alone_by_its_breaker_and_found_again(
     loop.run_until_complete(story())
 
 
+def dependency(loop: VirtualLoop) -> Dependency:
+    """A database at db:5432 as it is by default."""
+    settings = DependencySettings(address="db:5432")
+    return Dependency(
+        "database", settings, loop, clock_of(loop), Random(1), None, lambda one: None  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
 def test_a_dependency_that_starts_after_us_is_found_a_moment_after_it_has(
     loop: VirtualLoop, subjects: dict[tuple[str, int], Subject]
 ) -> None:
     """Its breaker counts nothing before it has been well or has had its time to start."""
 
     async def story() -> None:
-        settings = DependencySettings(address="db:5432")
-        database = Dependency(
-            "database", settings, loop, clock_of(loop), Random(1), None, lambda one: None  # type: ignore[arg-type]
-        )  # fmt: skip
+        database = dependency(loop)
         subjects["db", 5432].reason = "not yet"
         database.monitor.start()
         await asyncio.sleep(6)
@@ -418,10 +423,7 @@ def test_a_dependency_that_never_starts_is_left_alone_in_the_end(
     """By its breaker, as one that was well before."""
 
     async def story() -> None:
-        settings = DependencySettings(address="db:5432")
-        database = Dependency(
-            "database", settings, loop, clock_of(loop), Random(1), None, lambda one: None  # type: ignore[arg-type]
-        )  # fmt: skip
+        database = dependency(loop)
         subjects["db", 5432].reason = "refused"
         database.monitor.start()
         await asyncio.sleep(120)
