@@ -15,6 +15,6 @@ Three habits make the figures worth comparing:
   a sidecar with failed requests has no speed to speak of.
 
 Reading order: ``__main__`` (what can be asked) → ``workplace`` (what surrounds a measurement) → ``speed`` (the
-measurement itself); ``idle``, ``latency`` and ``bodies`` are the other questions. What they find leaves as ``figures`` in
-``results``, a file that ``compare`` holds against another one and ``chart`` draws.
+measurement itself); ``idle``, ``latency``, ``bodies`` and ``grpc`` are the other questions. What they find leaves as
+``figures`` in ``results``, a file that ``compare`` holds against another one and ``chart`` draws.
 """

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import load, machine, origin, proxies, results, speed
+from bench import grpc, h2, load, machine, origin, proxies, results, speed
 from bench.bodies import big_body, ten_mebibytes
+from bench.grpc_streams import many, streams
 from bench.idle import idle
 from bench.latency import latency
 from bench.picks import picks
@@ -27,6 +28,8 @@ SCENARIOS: dict[str, Callable[[Workplace], Report]] = {
     "eleven": speed.eleven,
     "64k": speed.large,
     "services": speed.services,
+    "grpc": grpc.unary,
+    "grpc-real": grpc.real,
     "idle": idle,
     "start": start,
     "registry": registry,
@@ -34,9 +37,11 @@ SCENARIOS: dict[str, Callable[[Workplace], Report]] = {
     "churn": speed.churn,
     "bodies-10m": ten_mebibytes,
     "big-body": big_body,
+    "grpc-stream": streams,
+    "grpc-many": many,
     "picks": picks,
 }
-DEFAULT = ("few", "eleven", "64k", "services", "idle", "start", "picks", "registry")
+DEFAULT = ("few", "eleven", "64k", "services", "grpc", "grpc-real", "idle", "start", "picks", "registry")
 FORMER = {"1000-services": "services"}
 """Names that scenarios had."""
 
@@ -78,7 +83,9 @@ def _arguments() -> argparse.Namespace:
         choices=SCENARIOS,
         help="ask only this (may be repeated)",
     )
-    parser.add_argument("--full", action="store_true", help="ask everything: latency, churn and large bodies too")
+    parser.add_argument(
+        "--full", action="store_true", help="ask everything: latency, churn, large bodies and streams too"
+    )
     parser.add_argument(
         "--only", action="append", type=str.lower, choices=names, help="only this proxy (may be repeated)"
     )
@@ -122,6 +129,10 @@ def _set_up(args: argparse.Namespace, stack: ExitStack, notes: list[str]) -> tup
         generator, versions["load generator"] = load.python, "Python (uvloop)"
         notes.append(f"wrk is missing (`--install`): the Python load generator stands in, {_WEAKER}")
     versions["origin"] = behind.version
+    if absent := h2.missing():
+        notes.append(f"nghttp2 is missing (`--install`; no {', '.join(absent)}): the scenarios of gRPC are left out")
+    else:
+        versions["gRPC's load generator and origin"] = h2.version() or ""
 
     def say(message: str) -> None:
         print(message, file=sys.stderr, flush=True)

@@ -24,6 +24,7 @@ TITLES = {
     ("64k", ""): "64 KiB response",
     ("churn", ""): "a new connection for each request",
     ("services", "1,000 services"): "1,000 services configured",
+    ("grpc", ""): "unary gRPC call",
 }
 """What is drawn, by scenario and variant, in this order."""
 

@@ -91,6 +91,11 @@ def _run(command: list[str], job: Job, core: int, directory: Path) -> Result:
 
 def printed(command: list[str], patience: float, core: int, directory: Path) -> str:
     """The last line that ``command`` prints within ``patience`` seconds; raises `Failed`."""
+    return output(command, patience, core, directory).strip().splitlines()[-1]
+
+
+def output(command: list[str], patience: float, core: int, directory: Path) -> str:
+    """All that ``command`` prints within ``patience`` seconds; raises `Failed`."""
     log = directory / "load.log"
     with running(command, core, log) as child:
         try:
@@ -99,7 +104,7 @@ def printed(command: list[str], patience: float, core: int, directory: Path) -> 
             raise Failed(f"load generator not ready after {patience:.0f} s: {last_words(log)}") from None
     if status:
         raise Failed(f"load generator ended with status {status}: {last_words(log)}")
-    return log.read_text().strip().splitlines()[-1]
+    return log.read_text()
 
 
 def request(path: str, headers: dict[str, str]) -> bytes:

@@ -16,7 +16,15 @@ _SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "
 
 LOAD = "load average at start"
 
-DEBIAN_TOOLS = ("wrk", "nginx", "haproxy")
+DEBIAN_TOOLS = {
+    "wrk": "wrk",
+    "nginx": "nginx",
+    "haproxy": "haproxy",
+    "h2load": "nghttp2-client",
+    "nghttp": "nghttp2-client",
+    "nghttpd": "nghttp2-server",
+}
+"""Programs, and the packages that they come in."""
 
 
 def find(program: str) -> str | None:
@@ -35,7 +43,7 @@ def first_line(*command: str) -> str:
 
 def install_missing() -> str | None:
     """Install what is missing from Debian's archive; says why not, if not."""
-    missing = [tool for tool in DEBIAN_TOOLS if find(tool) is None]
+    missing = sorted({package for tool, package in DEBIAN_TOOLS.items() if find(tool) is None})
     if not missing:
         return None
     if os.geteuid() != 0 or find("apt-get") is None:

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -99,18 +99,25 @@ def get(port: int, path: str, host: str = "origin", timeout: float = 2.0) -> tup
 
 def wait_until_ready(child: subprocess.Popen[bytes], log: Path, port: int, path: str, timeout: float = 30.0) -> None:
     """Return when ``GET path`` is answered with 200; raise `Failed` if the child ends first or time runs out."""
+
+    def problem() -> str:
+        try:
+            status, _ = get(port, path)
+        except (OSError, http.client.HTTPException) as error:
+            return str(error)
+        return "" if status == 200 else f"status {status}"
+
+    wait_until(child, log, problem, timeout)
+
+
+def wait_until(child: subprocess.Popen[bytes], log: Path, problem: Callable[[], str], timeout: float) -> None:
+    """Return when there is no ``problem`` any more; raise `Failed` if the child ends first or time runs out."""
     give_up = time.monotonic() + timeout
     answer = "no answer"
     while time.monotonic() < give_up:
         if child.poll() is not None:
             raise Failed(f"ended with status {child.returncode}: {last_words(log)}")
-        try:
-            status, _ = get(port, path)
-        except (OSError, http.client.HTTPException) as error:
-            answer = str(error)
-        else:
-            if status == 200:
-                return
-            answer = f"status {status}"
+        if not (answer := problem()):
+            return
         time.sleep(0.05)
     raise Failed(f"not ready after {timeout:.0f} s ({answer}): {last_words(log)}")

@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from bench.machine import ROOT, find, first_line
 from bench.process import PYTHON
@@ -92,6 +92,11 @@ class Envoy:
 
     name = "Envoy"
     scales = True
+    retried = "5xx,connect-failure,reset"
+    downstream: ClassVar[dict[str, Any]] = {}
+    """What its connection manager is told beside that."""
+    upstream: ClassVar[dict[str, Any]] = {}
+    """What its clusters are told beside that."""
 
     def _binary(self) -> str | None:
         try:
@@ -129,6 +134,7 @@ class Envoy:
             "http_filters": [
                 {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{types}.http.router.v3.Router"}}
             ],
+            **self.downstream,
         }
         chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         return {
@@ -143,7 +149,7 @@ class Envoy:
 
     def _virtual_host(self, name: str) -> dict[str, Any]:
         retry = {
-            "retry_on": "5xx,connect-failure,reset",
+            "retry_on": self.retried,
             "num_retries": 5,
             "retry_back_off": {"base_interval": "0.1s", "max_interval": "30s"},
         }
@@ -166,6 +172,7 @@ class Envoy:
             "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
             "circuit_breakers": {"thresholds": [threshold]},
             "outlier_detection": {"consecutive_5xx": 5, "interval": "10s", "base_ejection_time": "30s"},
+            **self.upstream,
         }
 
 
@@ -178,6 +185,8 @@ class HAProxy:
 
     name = "HAProxy"
     scales = False
+    protocol = ""
+    """What a bound address and a server are told of it."""
 
     def version(self) -> str | None:
         binary = find("haproxy")
@@ -187,7 +196,7 @@ class HAProxy:
         binary = find("haproxy")
         assert binary is not None
         config = place.directory / "haproxy.cfg"
-        servers = "\n".join(f"  server s{port} 127.0.0.1:{port}" for port in place.upstream)
+        servers = "\n".join(f"  server s{port} 127.0.0.1:{port} {self.protocol}" for port in place.upstream)
         config.write_text(f"""
 global
   nbthread 1
@@ -200,7 +209,7 @@ defaults
   retries 5
   http-reuse always
 frontend outbound
-  bind 127.0.0.1:{place.port}
+  bind 127.0.0.1:{place.port} {self.protocol}
   default_backend origin
 backend origin
   balance roundrobin
@@ -217,6 +226,10 @@ class Nginx:
 
     name = "nginx"
     scales = False
+    listening = "backlog=4096"
+    passing = (
+        'proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;'
+    )
 
     def version(self) -> str | None:
         binary = find("nginx")
@@ -239,10 +252,8 @@ http {{
   client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;
   upstream origin {{ {servers} keepalive 64; keepalive_requests 1000000000; keepalive_time 1d; keepalive_timeout 1h; }}
   server {{
-    listen 127.0.0.1:{place.port} backlog=4096;
-    location / {{
-      proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
-    }}
+    listen 127.0.0.1:{place.port} {self.listening};
+    location / {{ {self.passing} }}
   }}
 }}
 """)
