@@ -9,7 +9,8 @@ The reader's path, for who wants to know the product from six files:
 - ``routing/plan``: what the configuration means for such a request, compiled before the first one comes
 - ``proxy/upstream``: the peer that the request is sent to
 
-All other modules answer a question that one of these asks.
+``proxy/http2`` has the same two sides for HTTP/2, behind the same seams (``exchange/seams``), over the connection machine
+of ``http/h2``. All other modules answer a question that one of these asks.
 """
 
 __version__ = "0.1.0"

@@ -17,7 +17,7 @@ from sidecar.config.schema import Config
 from sidecar.discovery.source import stale_seconds
 from sidecar.exchange.local import Answer, Handler
 from sidecar.exchange.replies import rfc3339
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Request
 from sidecar.resilience.breaker import NAMES
 from sidecar.telemetry.export.writer import Writer
 
@@ -47,6 +47,7 @@ class Answers:
                 stats=lambda: of.assembly.all_stats(),
                 services=lambda: of.assembly.all_services(),
                 connections=self._connections,
+                http2=lambda: [(listener.name, listener.http2.ended) for listener in of.exchanging()],
                 reload_successful=lambda: of.reload_successful,
                 memory=of.guards.memory,
                 lag=lambda: of.guards.lag,
@@ -69,7 +70,7 @@ class Answers:
             self._dependencies,
         )
 
-    def probes(self, head: RequestHead, answer: Callable[[Answer], None]) -> None:
+    def probes(self, head: Request, answer: Callable[[Answer], None]) -> None:
         """Answers health and metrics."""
         answer(self._probes.handle(head))
 
@@ -164,4 +165,4 @@ class Answers:
         assembly = self._of.assembly
         called = [*assembly.all_services(), *(("outbound", service) for service in assembly.passing())]
         for direction, service in called:
-            yield "upstream", direction, sum(e.pool.open for e in service.listed if e.pool is not None)
+            yield "upstream", direction, sum(pool.open for e in service.listed for pool in e.pools)

@@ -30,17 +30,19 @@ from sidecar.discovery.static import Written
 from sidecar.exchange.local import Handler, LocalExchange
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.scope import Scope
-from sidecar.http.h1.request import RequestHead
+from sidecar.exchange.seams import Downstream
+from sidecar.http.head import Request
 from sidecar.model import Endpoint
 from sidecar.overload.guards import Guards
 from sidecar.proxy.dialer import SocketDialer
-from sidecar.proxy.downstream import DownstreamConnection
 from sidecar.proxy.listener import Listener
 from sidecar.proxy.loop_timer import LoopTimer
+from sidecar.proxy.outbox import Outbox
 from sidecar.proxy.pool import Dialer, Pools
 from sidecar.routing.plan import Service
 from sidecar.telemetry.export.install import open_access_log
 from sidecar.telemetry.export.writer import Writer
+from sidecar.telemetry.http2 import Http2Stats
 from sidecar.telemetry.stats import Stats
 from sidecar.telemetry.trace import Settings as TraceSettings
 from sidecar.telemetry.trace import Tracer
@@ -94,7 +96,8 @@ class Sidecar:
         self.wheel = wheel or Wheel()
         self._timer = LoopTimer(self.wheel, clock, loop)
         self._sockets = SocketDialer(loop)
-        self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets, self._review)
+        self._outbox = Outbox(loop.call_soon)
+        self._pools = Pools(self.wheel, clock, config.limits, dialer or self._sockets, self._review, self._outbox)
         self.registries = Registries(
             loop,
             clock,
@@ -117,6 +120,8 @@ class Sidecar:
         self._answers = Answers(self, clock, actions, writer, self._new_request_id)
         self._handlers: dict[str, Handler] = {"probes": self._answers.probes}
         self._scopes: dict[str, Scope] = {}
+        self._http2: dict[str, Http2Stats] = {}
+        """Of each direction, one however often its listener is replaced: no sum may fall."""
         self.listeners = {name: self._new_listener(name, self.assembly) for name in self._addresses(config)}
         self._take_over(self.assembly)
 
@@ -142,14 +147,18 @@ class Sidecar:
         handler = self._handlers.get(name)
         if handler is not None:
             answering = partial(self._begin_local, handler)
-            return Listener(name, answering, self.wheel, self._clock, Stats(name, "", ""), self._new_request_id)
+            stats = Stats(name, "", "")
+            return Listener(name, answering, self.wheel, self._clock, stats, self._new_request_id, self._outbox)
         scope = self._scopes.get(name)
         if scope is None:
             scope = self._scopes[name] = Scope(self._pools, self._clock, assembly.unrouted[name])
         exchanging = partial(Exchange, scope)
-        return Listener(name, exchanging, self.wheel, self._clock, scope.unrouted, self._new_request_id)
+        http2 = self._http2.setdefault(name, Http2Stats())
+        return Listener(
+            name, exchanging, self.wheel, self._clock, scope.unrouted, self._new_request_id, self._outbox, http2
+        )
 
-    def _begin_local(self, handler: Handler, head: RequestHead, connection: DownstreamConnection) -> LocalExchange:
+    def _begin_local(self, handler: Handler, head: Request, connection: Downstream) -> LocalExchange:
         return LocalExchange(head, connection, handler, self._clock, self._loop.call_soon)
 
     def _take_over(self, assembly: Assembly) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ from sidecar.balance.round_robin import RoundRobin
 from sidecar.clock import Random
 from sidecar.config.schema import Config, RouteConfig, ServiceConfig
 from sidecar.config.units import Address
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Request
 from sidecar.model import Dial, Endpoint
 from sidecar.resilience import budget as budgets
 from sidecar.resilience.breaker import Breaker
@@ -35,6 +35,8 @@ from sidecar.telemetry.stats import Stats
 
 PASSTHROUGH_HOSTS = 256
 """How many hosts that are no service of ours are remembered with their connections and breakers."""
+
+_HTTP2: Final = {"auto": None, "http1": False, "http2": True}
 
 
 class _Terms(NamedTuple):
@@ -183,6 +185,7 @@ class Assembly:
         config = self.config
         policy = ServiceConfig(
             name=config.service.name,
+            protocol=config.inbound.protocol,
             timeout=config.inbound.timeout,
             retry=None,
             connect_timeout=config.defaults.connect_timeout,
@@ -245,7 +248,7 @@ class Assembly:
         ]
         return Route(asked.host, match, split, self._random)
 
-    def _pass_through(self, head: RequestHead) -> RoutePlan | None:
+    def _pass_through(self, head: Request) -> RoutePlan | None:
         """The plan for a host that is no service of ours, if such are let through at all."""
         allowed = self.config.outbound.passthrough
         if allowed == "none" or not head.host or (allowed == "proxy" and not head.absolute):
@@ -343,4 +346,4 @@ class Assembly:
 
 
 def _dial(policy: ServiceConfig) -> Dial:
-    return Dial(policy.connect_timeout, policy.limits.max_connections)
+    return Dial(policy.connect_timeout, policy.limits.max_connections, _HTTP2[policy.protocol])

@@ -13,6 +13,7 @@ from sidecar.assembly import Assembly
 from sidecar.clock import Clock, Random
 from sidecar.model import Endpoint
 from sidecar.proxy.dialer import SocketDialer
+from sidecar.proxy.outbox import Outbox
 from sidecar.proxy.pool import Pools
 from sidecar.timing.wheel import Wheel
 
@@ -75,7 +76,9 @@ class Checks:
 
         # Checks have connections of their own: they are no traffic, and what they find is told by their verdicts.
         dialer = SocketDialer(self._loop)
-        pools = self._pools = Pools(self._wheel, self._clock, assembly.config.limits, dialer, lambda name: None)
+        pools = self._pools = Pools(
+            self._wheel, self._clock, assembly.config.limits, dialer, lambda name: None, Outbox(self._loop.call_soon)
+        )
         return Health(self._loop, self._clock, self._random, pools, self._review, self._changed)
 
     def publish(self, assembly: Assembly, name: str, listed: Sequence[Endpoint]) -> None:

@@ -36,7 +36,9 @@ class Connections(Protocol):
     """Seconds after which the endpoint closes an idle connection, as far as is known; else infinity."""
 
     @property
-    def idle(self) -> Sized: ...
+    def resting(self) -> int:
+        """How many of those that are open carry no request."""
+        ...
 
     @property
     def waiters(self) -> Sized: ...
@@ -77,18 +79,20 @@ WELL: Final = Standing()
 
 
 class Dial(msgspec.Struct, frozen=True):
-    """How connections to an endpoint are made: seconds until one is given up, and how many there may be."""
+    """How connections to an endpoint are made: seconds until one is given up, how many there may be, and what is spoken."""
 
     connect_timeout: float = 1.0
     max_connections: int = 1024
+    http2: bool | None = None
+    """HTTP/2, or HTTP/1.1; ``None``: as the request came."""
 
 
 class Endpoint:
     """One address of a service. Its live parts are made at first use and survive reloads."""
 
     __slots__ = (
-        "breaker", "host", "in_flight", "label", "load", "not_before", "pool", "port", "service", "standing", "weight",
-        "zone",
+        "breaker", "host", "http2_pool", "in_flight", "label", "load", "not_before", "pool", "port", "service", "standing",
+        "weight", "zone",
     )  # fmt: skip
 
     def __init__(self, host: str, port: int, weight: int = 1, zone: str = "", service: str = "") -> None:
@@ -101,12 +105,19 @@ class Endpoint:
         self.label = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.breaker: Breaker | None = None
         self.pool: Connections | None = None
+        self.http2_pool: Connections | None = None
+        """``pool`` has the connections of HTTP/1, this one those of HTTP/2."""
         self.load: Load | None = None
         """Made by balancers that measure; others leave it alone."""
         self.standing = WELL
         self.in_flight = 0
         self.not_before = 0.0
         """Until when its own ``Retry-After`` asks to be left alone (monotonic seconds)."""
+
+    @property
+    def pools(self) -> list[Connections]:
+        """Those that there are."""
+        return [pool for pool in (self.pool, self.http2_pool) if pool is not None]
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.label} weight={self.weight} in_flight={self.in_flight}>"

@@ -23,7 +23,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 BAD = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"
 FIELDS = [
     "time", "direction", "service", "route", "method", "path", "host", "status", "reason", "duration_ms", "attempts",
-    "endpoint", "request_id", "trace_id", "peer",
+    "endpoint", "request_id", "trace_id", "peer", "grpc_status",
 ]  # fmt: skip
 ALL = '[access_log]\nmode = "all"\n'
 NO_RETRY = "[defaults]\nretry = false\n"
@@ -74,7 +74,7 @@ def test_an_exchange_is_one_line_of_json_with_every_field_in_its_order() -> None
     assert text == (
         '{"time":"2027-01-15T08:16:40.005Z","direction":"outbound","service":"orders","route":"","method":"POST",'
         '"path":"/orders/7","host":"orders:80","status":200,"reason":"","duration_ms":5.0,"attempts":1,'
-        '"endpoint":"10.0.0.1:9001","request_id":"r-1","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","peer":"127.0.0.1"}\n'
+        '"endpoint":"10.0.0.1:9001","request_id":"r-1","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","peer":"127.0.0.1","grpc_status":""}\n'
     )
     assert list(json.loads(text)) == FIELDS
 
@@ -227,10 +227,10 @@ def test_failed_has_what_failed_whoever_failed() -> None:
 def test_sampled_has_what_failed_and_a_share_of_the_rest() -> None:
     """The share is one of chance, not every hundredth."""
     log = AccessLog(Settings(mode="sampled", sample=0.25), Random(1), lambda entry: None)
-    wanted = [log.wants(200, "") for _ in range(4000)]
+    wanted = [log.wants(False) for _ in range(4000)]
     assert 900 < sum(wanted) < 1100
-    assert all(log.wants(500, "") and log.wants(200, "stalled") for _ in range(100))
-    assert wanted != [log.wants(200, "") for _ in range(4000)]
+    assert all(log.wants(True) for _ in range(100))
+    assert wanted != [log.wants(False) for _ in range(4000)]
 
 
 @pytest.mark.parametrize(("sample", "lines"), [("0.0", 0), ("1.0", 5)])
@@ -339,7 +339,7 @@ def test_a_line_is_one_line_of_printable_characters_whatever_a_request_holds(fie
     text = line("text", **{field: attack})
     assert text[:-1].isprintable()
     words = [word.partition("=")[0] for word in shlex.split(text)]
-    assert words == [name for name in FIELDS if name not in ("route", "reason")]
+    assert words == [name for name in FIELDS if name not in ("route", "reason", "grpc_status")]
 
 
 def test_a_host_is_escaped_too() -> None:

@@ -11,6 +11,7 @@ from sidecar.admin.words import in_words
 from sidecar.config.fingerprint import fingerprint
 from sidecar.config.load import load
 from sidecar.config.schema import Match
+from sidecar.resilience.grpc import NUMBERS
 from sidecar.telemetry.stats import BOUNDS, Stats
 
 
@@ -33,7 +34,32 @@ from sidecar.telemetry.stats import BOUNDS, Stats
 )
 def test_what_counts_as_failed(status: int, reason: str, failed: bool) -> None:
     """A reason, unless it is that the caller left; without one, what is a failure of the application."""
-    assert failures({(b"GET", status, reason): 3, (b"GET", 200, ""): 4}) == (3 if failed else 0)
+    stats = Stats("outbound", "orders", "")
+    stats.requests = {(b"GET", status, reason): 3, (b"GET", 200, ""): 4}
+    assert failures(stats) == (3 if failed else 0)
+
+
+@pytest.mark.parametrize(
+    ("http", "status", "reason", "failed"),
+    [
+        (200, "OK", "", False),
+        (200, "NOT_FOUND", "", False),
+        (200, "CANCELLED", "", False),
+        (200, "UNAVAILABLE", "", True),
+        (200, "UNKNOWN", "", True),
+        (200, "INTERNAL", "", True),
+        (200, "DEADLINE_EXCEEDED", "deadline_exceeded", True),
+        (200, "UNAVAILABLE", "client_gone", False),
+        (503, "UNAVAILABLE", "", True),
+        (429, "UNAVAILABLE", "", False),
+    ],
+)
+def test_a_grpc_call_fails_once(http: int, status: str, reason: str, failed: bool) -> None:
+    """To HTTP it is a 200 that the application gave; what HTTP or a reason has told already is not counted again."""
+    stats = Stats("outbound", "orders", "")
+    stats.record(b"POST", http, reason, 0.1)
+    stats.record_grpc(NUMBERS[status], reason, http)
+    assert failures(stats) == failed
 
 
 def test_without_requests_there_is_no_percentile() -> None:

@@ -124,6 +124,23 @@ def test_counters_go_on_and_a_series_outlives_its_route_by_one_reload() -> None:
     assert counted(world, status="200") == 1
 
 
+def test_what_http_2_has_ended_is_scraped_and_lives_on_with_another_listener() -> None:
+    """Each direction has its counts, whichever address it is bound to; a sum that fell would be a restart to Prometheus."""
+    world = World(configured())
+    sidecar = world.sidecar
+    sidecar.listeners["inbound"].http2.count("resets")
+    sidecar.listeners["outbound"].http2.count("streams")
+    sidecar.listeners["inbound"] = sidecar._new_listener("inbound", sidecar.assembly)
+    sidecar.listeners["inbound"].http2.count("resets")
+    client = world.client("probes")
+    client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    world.settle()
+    text = client.take()
+    assert b'sidecar_http2_limits_total{direction="inbound",limit="resets"} 2.0\n' in text
+    assert b'sidecar_http2_limits_total{direction="inbound",limit="streams"} 0.0\n' in text
+    assert b'sidecar_http2_limits_total{direction="outbound",limit="streams"} 1.0\n' in text
+
+
 def test_limits_hold_at_once_and_count_what_was_in_flight_before() -> None:
     """Two requests run; a limit of two leaves no room for a third."""
     world = World(configured())
@@ -211,6 +228,28 @@ def test_the_application_keeps_its_connections_unless_it_has_moved() -> None:
     client.send(request(host="shop"))
     world.accept("127.0.0.1:8081").send(response())
     assert heard(client).status == 200
+
+
+def test_what_is_spoken_upstream_is_the_services_and_follows_a_reload() -> None:
+    """As the request came, unless somebody has said otherwise; the application is asked for by itself."""
+
+    def spoken(world: World) -> dict[str, bool | None]:
+        return {service.name: service.dial.http2 for _, service in world.sidecar.assembly.all_services()}
+
+    world = World(configured())
+    assert spoken(world) == {"shop": None, "orders": None}
+    world.reload(configured('[inbound]\nprotocol = "http1"\n', ORDERS + 'protocol = "http2"\n'))
+    assert spoken(world) == {"shop": False, "orders": True}
+    world.reload(
+        configured('[defaults]\nprotocol = "http2"\n', ORDERS + 'protocol = "http1"\n').replace(
+            '[defaults.retry]\njitter = "none"\n', ""
+        )
+    )
+    assert spoken(world) == {"shop": None, "orders": False}
+    client = world.client()
+    client.send(request(target="http://example.org/", host="example.org"))
+    world.accept("example.org:80")
+    assert [service.dial.http2 for service in world.sidecar.assembly.passing()] == [None]
 
 
 def test_limits_of_heads_and_the_sampling_of_traces_follow() -> None:

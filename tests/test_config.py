@@ -347,6 +347,49 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
     assert found[6].endswith("is missing")
 
 
+def test_a_status_of_grpc_that_is_none_is_told_which_was_meant(write: Write) -> None:
+    """In capitals, as gRPC writes them; OK is nothing to repeat a call for."""
+    text = 'retry = { grpc_statuses = ["UNAVAILABEL", "unavailable", "OK", "UNAVAILABLE"] }'
+    found = problems(write(f"[defaults]\n{text}\n"))
+    assert [problem.split(":")[0] for problem in found] == [f"defaults.retry.grpc_statuses[{n}]" for n in range(3)]
+    assert found[0].endswith('not "UNAVAILABEL" (did you mean UNAVAILABLE?)')
+
+
+def test_statuses_and_methods_of_grpc_merge_as_all_else(write: Write) -> None:
+    """The statuses once for all services, the methods where they are known."""
+    config = load(
+        write("""
+        [defaults]
+        retry = { grpc_statuses = ["UNAVAILABLE", "ABORTED"] }
+        [services.catalog]
+        retry = { grpc_methods = ["/shop.Catalog/*", "/grpc.health.v1.Health/Check"] }
+        """),
+        {"SIDECAR_SERVICES__ORDERS__RETRY__GRPC_METHODS": "/shop.Orders/Find,/shop.Orders/List"},
+    )
+    catalog, orders = (config.policy(name).retry for name in ("catalog", "orders"))
+    assert catalog is not None and orders is not None
+    assert catalog.grpc_statuses == orders.grpc_statuses == ("UNAVAILABLE", "ABORTED")
+    assert catalog.grpc_methods == ("/shop.Catalog/*", "/grpc.health.v1.Health/Check")
+    assert orders.grpc_methods == ("/shop.Orders/Find", "/shop.Orders/List")
+
+
+def test_the_protocol_is_the_services_and_hosts_that_are_none_have_that_of_their_caller(write: Write) -> None:
+    """Whoever calls a host by itself knows what it speaks."""
+    config = load(
+        write("""
+        [defaults]
+        protocol = "http2"
+        [services.old]
+        protocol = "http1"
+        [services.new]
+        """)
+    )
+    protocols = [config.policy(name).protocol for name in ("old", "new", "unlisted")]
+    assert protocols == ["http1", "http2", "http2"]
+    assert config.passthrough.protocol == "auto"
+    assert config.inbound.protocol == "auto"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -359,6 +402,22 @@ def test_all_problems_are_told_at_once(write: Write) -> None:
         ("[defaults]\nretry = { max_retries = 1.5 }", "defaults.retry.max_retries: expected a whole number, not 1.5"),
         ("[defaults]\nretry = { max_retries = true }", "defaults.retry.max_retries: expected a whole number, not true"),
         ("[defaults]\nretry = { on = 'connect' }", 'defaults.retry.on: expected an array, not "connect"'),
+        (
+            "[defaults]\nretry = { grpc_statuses = ['UNAVAILABEL'] }",
+            "defaults.retry.grpc_statuses[0]: expected one of CANCELLED, UNKNOWN,",
+        ),
+        (
+            "[defaults]\nretry = { grpc_methods = ['shop.Catalog/Get'] }",
+            'defaults.retry.grpc_methods[0]: expected a method of gRPC, such as "/package.Service/Method"',
+        ),
+        ("[defaults]\nretry = { grpc_methods = ['/shop.Catalog/G*'] }", "defaults.retry.grpc_methods[0]: expected a"),
+        ("[defaults]\nretry = { grpc_methods = ['/*'] }", "defaults.retry.grpc_methods[0]: expected a method"),
+        ("[defaults]\nprotocol = 'h2'", 'defaults.protocol: expected one of auto, http1, http2, not "h2"'),
+        ("[inbound]\nprotocol = 'http3'", "inbound.protocol: expected one of auto, http1, http2"),
+        ("[[routes]]\nname = 'r'\nservice = 'a'\nprotocol = 'http2'\n[services.a]", "routes[0].protocol: unknown key"),
+        ("[limits]\nstreams = 0", "limits.streams: must be at least 1, not 0"),
+        ("[limits]\nstream_window = '63KiB'", "limits.stream_window: must be at least 64KiB, not 63KiB"),
+        ("[limits]\nstream_window = '17MiB'", "limits.stream_window: must be at most 16MiB, not 17MiB"),
         ("[defaults]\nretry = { budget = false }", "defaults.retry.budget: expected a table, not false"),
         ("[defaults]\nbreaker = { failure_rate = 1.1 }", "defaults.breaker.failure_rate: must be at most 1, not 1.1"),
         ("[defaults]\nbreaker = { failure_rate = nan }", "defaults.breaker.failure_rate: expected a number, not nan"),

@@ -28,11 +28,12 @@ from sidecar.balance.round_robin import RoundRobin
 from sidecar.cli.main import main
 from sidecar.clock import Random
 from sidecar.config.load import Setting, load
-from sidecar.errors import Failure
+from sidecar.errors import GRPC_STATUSES, Failure
 from sidecar.model import Dial, Endpoint
 from sidecar.resilience import breaker as breakers
 from sidecar.resilience import limits
 from sidecar.routing.plan import Service
+from sidecar.telemetry.http2 import LIMITS, Http2Stats
 from sidecar.telemetry.lag import Lag
 from sidecar.telemetry.stats import Stats
 from tests.support import example_registry, pages
@@ -126,9 +127,15 @@ def test_every_policy_has_its_row() -> None:
 
 
 def test_every_reason_stands_in_the_table_with_its_status_and_no_other_does() -> None:
-    """Whoever looks a reason up finds it, in the order of the vocabulary."""
-    said = [(cells[0], int(cells[1])) for cells in rows("errors.md") if cells[1].isdigit()]
-    assert said == [(failure.reason, failure.status) for failure in Failure]
+    """Whoever looks a reason up finds it, in the order of the vocabulary, with what gRPC's callers see."""
+    said = [(cells[0], int(cells[1]), cells[2]) for cells in rows("errors.md") if cells[1].isdigit()]
+    assert said == [(failure.reason, failure.status, GRPC_STATUSES[failure.grpc]) for failure in Failure]
+
+
+def test_every_limit_of_http_2_that_is_counted_has_its_row() -> None:
+    """Whoever sees the metric rise finds what was reached."""
+    said = [cells[0] for cells in rows("http2.md") if cells[0] in LIMITS]
+    assert said == list(LIMITS)
 
 
 def test_every_reason_that_a_metric_query_or_a_sentence_quotes_exists() -> None:
@@ -142,6 +149,7 @@ def families() -> list[Metric]:
     """A scrape in which every metric that there is has a sample."""
     stats = Stats("outbound", "orders", "")
     stats.record(b"GET", 200, "", 0.001)
+    stats.record_grpc(0, "")
     stats.retried("5xx")
     endpoint = Endpoint("10.0.0.1", 80)
     settings = breakers.Settings()
@@ -152,6 +160,7 @@ def families() -> list[Metric]:
         stats=lambda: [stats],
         services=lambda: [("outbound", service)],
         connections=lambda: [("upstream", "outbound", 1)],
+        http2=lambda: [("inbound", Http2Stats().ended)],
         reload_successful=lambda: True,
         memory=lambda: (0.5, "calm"),
         lag=Lag,

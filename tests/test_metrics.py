@@ -20,6 +20,7 @@ from sidecar.resilience.limits import Limits
 from sidecar.resilience.limits import Settings as LimitSettings
 from sidecar.resilience.standing import STATES, judge
 from sidecar.routing.plan import Service
+from sidecar.telemetry.http2 import LIMITS, Http2Stats
 from sidecar.telemetry.lag import Lag
 from sidecar.telemetry.stats import BOUNDS, Stats
 
@@ -102,6 +103,52 @@ def test_a_request_that_found_no_route_is_counted_without_names() -> None:
     series = scrape(sources([unrouted]))
     labels = {"direction": "outbound", "service": "", "route": "", "method": "GET", "status": "404"}
     assert value(series, "sidecar_requests_total", reason="no_route", **labels) == 1
+
+
+def test_grpc_calls_are_counted_by_the_name_of_their_status() -> None:
+    """Beside the requests that they are; numbers without a name are one series, and other requests have none."""
+    one, other, plain = (Stats("inbound", "orders", route) for route in ("", "", "r"))
+    for stats, status, reason in (
+        (one, 0, ""),
+        (one, 0, ""),
+        (other, 0, ""),
+        (one, 14, "app_unreachable"),
+        (one, 17, ""),
+        (other, -1, ""),
+    ):
+        stats.record(b"POST", 200, reason, 0.01)
+        stats.record_grpc(status, reason)
+    one.record(b"POST", 503, "", 0.01)
+    one.record_grpc(14, "app_unreachable", 503)
+    plain.record(b"GET", 200, "", 0.01)
+    series = scrape(sources([one, other, plain]))
+    metric, where = "sidecar_grpc_requests_total", {"direction": "inbound", "service": "orders", "route": ""}
+    assert value(series, metric, grpc_status="OK", reason="", **where) == 3
+    assert value(series, metric, grpc_status="UNAVAILABLE", reason="app_unreachable", **where) == 2
+    assert value(series, metric, grpc_status="OTHER", reason="", **where) == 2
+    assert sum(name == metric for name, _ in series) == 3
+    assert value(series, "sidecar_requests_total", method="POST", status="200", reason="", **where) == 5
+
+
+def test_each_limit_of_http_2_has_its_count_from_the_start() -> None:
+    """They are rare: an alert on the first one needs a series that was 0 before."""
+    inbound = Http2Stats()
+    inbound.count("resets")
+    inbound.count("resets")
+    inbound.count("stall")
+    counts = [("inbound", inbound.ended), ("outbound", Http2Stats().ended)]
+    series = scrape(replace(sources(), http2=lambda: counts))
+    metric = "sidecar_http2_limits_total"
+    found = {
+        (way, limit): value(series, metric, direction=way, limit=limit)
+        for way in ("inbound", "outbound")
+        for limit in LIMITS
+    }
+    assert {which: count for which, count in found.items() if count != 0} == {
+        ("inbound", "resets"): 2,
+        ("inbound", "stall"): 1,
+    }
+    assert sum(name == metric for name, _ in series) == len(found)
 
 
 def test_the_buckets_of_durations_are_cumulative() -> None:

@@ -112,6 +112,43 @@ def test_reasons_that_prove_that_nothing_was_processed() -> None:
     }
 
 
+def test_grpc_calls_are_not_repeated_unless_statuses_and_methods_are_named() -> None:
+    """They are POST, and nobody knows which of them change something."""
+    every = [(status, b"/shop.Catalog/Get") for status in range(17)]
+    for rules in (
+        retry(),
+        retry(grpc_statuses=["UNAVAILABLE", "UNKNOWN"]),
+        retry(grpc_methods=["/shop.Catalog/Get", "/shop.Catalog/*"]),
+    ):
+        assert not any(rules.allows_grpc(status, path) for status, path in every)
+
+
+def test_a_grpc_call_may_be_repeated_after_the_named_statuses_of_the_named_methods() -> None:
+    """A method alone, or all of a service."""
+    rules = retry(
+        grpc_statuses=["UNAVAILABLE", "RESOURCE_EXHAUSTED"], grpc_methods=["/shop.Catalog/*", "/shop.Orders/Find"]
+    )
+    assert {status for status in range(-1, 20) if rules.allows_grpc(status, b"/shop.Catalog/Get")} == {8, 14}
+    paths = [b"/shop.Catalog/Get", b"/shop.Catalog/List", b"/shop.Orders/Find", b"/shop.Orders/Place"]
+    paths += [
+        b"/shop.Orders/FindAll",
+        b"/shop.CatalogAdmin/Drop",
+        b"/shop.Catalog",
+        b"/shop.Catalog/x/Get",
+        b"/x/shop.Catalog/Get",
+        b"/",
+        b"",
+    ]
+    assert [path for path in paths if rules.allows_grpc(14, path)] == paths[:3]
+
+
+@given(st.sampled_from((0, 13, 14, 17)), st.lists(st.sampled_from((b"/", b"a.B", b"*", b"Get"))).map(b"".join))
+def test_whatever_is_called_a_rule_answers(status: int, path: bytes) -> None:
+    """No path raises, and a service is a first segment before a last one."""
+    rules = retry(grpc_statuses=["UNAVAILABLE"], grpc_methods=["/a.B/*"])
+    assert rules.allows_grpc(status, path) == (status == 14 and path.startswith(b"/a.B/") and path.count(b"/") == 2)
+
+
 def test_the_budget_is_part_of_the_settings() -> None:
     """A fifth, three a second, over ten seconds."""
     budget = Settings().budget

@@ -28,6 +28,7 @@ from sidecar.health.settings import Settings
 from sidecar.health.verdict import Verdict
 from sidecar.http.head import Settings as HttpSettings
 from sidecar.model import Dial, Endpoint
+from sidecar.proxy.outbox import Outbox
 from sidecar.proxy.pool import EndpointPool, Pools
 from sidecar.resilience.standing import why
 from sidecar.timing.wheel import Wheel
@@ -324,7 +325,7 @@ def test_questions_leave_nothing_behind(loop: VirtualLoop) -> None:
 
     async def story() -> None:
         dialer = Dialer()
-        pools = Pools(Wheel(), clock_of(loop), HttpSettings(), dialer, lambda name: None)
+        pools = Pools(Wheel(), clock_of(loop), HttpSettings(), dialer, lambda name: None, Outbox(loop.call_soon))
         probe = http(pools, "10.0.0.1", 80, "/", among(["200-399"]), 1.0)
 
         async def asked() -> asyncio.Task[str]:

@@ -22,7 +22,7 @@ from sidecar.admin.turn import Turn, encode
 from sidecar.clock import Clock
 from sidecar.errors import Failure
 from sidecar.exchange.replies import rfc3339
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Request
 
 BY_PATH: Final = {operation.path.encode(): operation for operation in OPERATIONS if "{" not in operation.path}
 ENDPOINTS: Final = next(operation for operation in OPERATIONS if "{name}" in operation.path)
@@ -78,7 +78,7 @@ class Api:
             "config": resources.settings(()),
         }
 
-    def handle(self, head: RequestHead, answer: Callable[[Answer], None]) -> None:
+    def handle(self, head: Request, answer: Callable[[Answer], None]) -> None:
         """Answers once, at once or (a reload) later."""
         request_id = request_id_of(head, self._new_request_id)
         turn = Turn(head, request_id, f"{self._about.service()}/admin", self._clock.wall(), answer)

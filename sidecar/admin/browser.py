@@ -18,7 +18,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Final
 
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Request
 
 OURS: Final = frozenset((b"same-origin", b"none"))
 """``Sec-Fetch-Site`` of our own pages, and of what the operator typed."""
@@ -31,7 +31,7 @@ PROTECTION: Final = (
 """On every answer: nothing in it is kept, run, or taken for another kind of thing than it is."""
 
 
-def objection(head: RequestHead, bound: str | None) -> str | None:
+def objection(head: Request, bound: str | None) -> str | None:
     """Why the request is not served, if so. ``bound`` is the address at which we listen."""
     if not _is_ours(head.host, bound):
         return (
@@ -60,7 +60,7 @@ def _is_ours(host: str, bound: str | None) -> bool:
     return ours.is_unspecified or address == ours
 
 
-def is_json(head: RequestHead) -> bool:
+def is_json(head: Request) -> bool:
     """Whether the request says that it brings JSON: what a page cannot send elsewhere without being allowed to."""
     kind = head.get(b"content-type")
     return kind is not None and kind.partition(b";")[0].strip().lower() == b"application/json"

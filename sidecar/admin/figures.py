@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sidecar.errors import Failure
+from sidecar.resilience.grpc import FAILURE_STATUSES
 from sidecar.resilience.outcome import is_failure_status
-from sidecar.telemetry.stats import BOUNDS
+from sidecar.telemetry.stats import BOUNDS, Stats
 
 _IGNORED = Failure.CLIENT_GONE.reason
 
 
-def failures(requests: Mapping[tuple[bytes, int, str], int]) -> int:
-    """How many of ``requests`` (by method, status and reason) failed: those with a reason, unless it is that the caller
-    left, and those that the application answered with a failure of its own (5xx except 501, 505 and 508)."""
-    return sum(
+def failures(stats: Stats) -> int:
+    """How many requests failed: those with a reason, unless it is that the caller left, and those that the application
+    answered with a failure of its own (5xx except 501, 505 and 508, or gRPC's statuses of that kind)."""
+    requests = sum(
         count
-        for (_, status, reason), count in requests.items()
+        for (_, status, reason), count in stats.requests.items()
         if (reason != _IGNORED if reason else is_failure_status(status))
     )
+    # To HTTP these are a 200 without a reason.
+    calls = sum(
+        count
+        for (status, reason, http), count in stats.grpc.items()
+        if http == 200 and not reason and status in FAILURE_STATUSES
+    )
+    return requests + calls
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:

@@ -18,7 +18,7 @@ from sidecar.admin.metrics import CONTENT_TYPE, Sources, exposition
 from sidecar.clock import Clock
 from sidecar.errors import Failure
 from sidecar.exchange.replies import error_reply
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Request
 from sidecar.http.reply import Reply
 from sidecar.model import Endpoint
 from sidecar.resilience.breaker import CLOSED, NAMES
@@ -89,7 +89,7 @@ class Probes:
         """Whether there is such a page."""
         return path in self._pages
 
-    def handle(self, head: RequestHead) -> Answer:
+    def handle(self, head: Request) -> Answer:
         """The reply, and the pieces of its body if that is streamed."""
         request_id = request_id_of(head, self._new_request_id)
         page = self._pages.get(head.path())
@@ -149,7 +149,7 @@ class Probes:
         yield b"]}\n"
 
 
-def request_id_of(head: RequestHead, new: Callable[[], bytes]) -> bytes:
+def request_id_of(head: Request, new: Callable[[], bytes]) -> bytes:
     """The id that the request came with if it is well-formed, else a new one."""
     given = head.get(b"x-request-id")
     return given if given is not None and REQUEST_ID.fullmatch(given) else new()

@@ -28,6 +28,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.process_collector import PROCESS_COLLECTOR
 
 from sidecar.resilience.breaker import CLOSED, NAMES, Breaker
+from sidecar.resilience.grpc import name_of
 from sidecar.resilience.standing import STATES, state
 from sidecar.routing.plan import Direction, Service
 from sidecar.telemetry.lag import BOUNDS as LAG_BOUNDS
@@ -88,6 +89,8 @@ class Sources:
     """Each dependency, and whether it is well; ``None`` before it has been asked."""
     log_lines_dropped: Callable[[], Iterable[tuple[str, int]]] = tuple
     """Each log that is written, and how many of its lines have been lost."""
+    http2: Callable[[], Iterable[tuple[str, Mapping[str, int]]]] = tuple
+    """Each direction, and what has ended at each limit of HTTP/2."""
     passing: Callable[[], Iterable[Service]] = tuple
     """Hosts that are no service of ours and were called lately; each goes by the name ``passthrough``."""
 
@@ -102,6 +105,7 @@ def exposition(sources: Sources) -> Iterator[bytes]:
 
     stats = yield from _grouped(((one.direction, one.service, one.route), one) for one in all_stats if one.requests)
     yield from _pieces(_requests(stats))
+    yield from _pieces(_grpc_requests(stats))
     yield from _pieces(_durations(stats))
     passing = ((Direction.OUTBOUND.value, one) for one in sources.passing())
     services = yield from _grouped(((way, one.name), one) for way, one in (*all_services, *passing))
@@ -114,6 +118,7 @@ def exposition(sources: Sources) -> Iterator[bytes]:
     yield from _pieces(_endpoints(called))
     yield from _pieces(_panic(called))
     yield from _pieces(_connections(sources.connections()))
+    yield from _pieces(_http2_limits(sources.http2()))
     registry = sources.registry()
     if registry is not None:
         for family in _registry(*registry):
@@ -183,6 +188,23 @@ def _requests(stats: Mapping[Route, Iterable[Stats]]) -> Iterator[Metric]:
         for (method, status, reason), count in total.items():
             family.add_metric((*route, method.decode(), str(status), reason), count)
             yield family
+
+
+def _grpc_requests(stats: Mapping[Route, Iterable[Stats]]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "sidecar_grpc_requests_total",
+        "gRPC calls that have ended, by the status of gRPC; reason as in sidecar_requests_total.",
+        labels=("direction", "service", "route", "grpc_status", "reason"),
+    )
+    for route, same in stats.items():
+        total: Counter[tuple[str, str]] = Counter()
+        for one in same:
+            for (status, reason, _), count in one.grpc.items():
+                total[name_of(status), reason] += count
+        for labels, count in total.items():
+            family.add_metric((*route, *labels), count)
+            yield family
+        yield family  # Finding none takes time as well.
 
 
 def _durations(stats: Mapping[Route, Iterable[Stats]]) -> Iterator[Metric]:
@@ -298,6 +320,18 @@ def _connections(counts: Iterable[tuple[str, str, int]]) -> Iterator[Metric]:
         total[side, direction] += count
     for labels, count in total.items():
         family.add_metric(labels, count)
+        yield family
+
+
+def _http2_limits(counts: Iterable[tuple[str, Mapping[str, int]]]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "sidecar_http2_limits_total",
+        "Streams and connections of HTTP/2 that ended because the peer reached a limit.",
+        labels=("direction", "limit"),
+    )
+    for direction, ended in counts:
+        for limit, count in ended.items():
+            family.add_metric((direction, limit), count)
         yield family
 
 

@@ -102,6 +102,10 @@ def services(snapshots: Snapshots, clock: Clock) -> Collection[tuple[str, Servic
     return Collection("service", rows, fields, lambda row: f"{row[0]}/{row[1].name}", attributes)
 
 
+def _connections(row: Place) -> int:
+    return sum(pool.open for pool in row[2].pools)
+
+
 def endpoints(snapshots: Snapshots, clock: Clock, name: str | None = None) -> Collection[Place]:
     """The addresses of all services, or of those of that name, of which there may be one in each direction."""
 
@@ -110,7 +114,7 @@ def endpoints(snapshots: Snapshots, clock: Clock, name: str | None = None) -> Co
 
     def attributes(row: Place) -> documents.Document:
         direction, service, endpoint = row
-        pool = endpoint.pool
+        pools = endpoint.pools
         return documents.EndpointAttributes(
             service=service.name,
             direction=direction,
@@ -121,11 +125,11 @@ def endpoints(snapshots: Snapshots, clock: Clock, name: str | None = None) -> Co
             why=_why(row),
             breaker=NAMES[_state(row)] if _has_breaker(service) else None,
             in_flight=endpoint.in_flight,
-            connections=pool.open if pool is not None else 0,
-            idle=len(pool.idle) if pool is not None else 0,
-            connecting=pool.connecting if pool is not None else 0,
-            waiting=len(pool.waiters) if pool is not None else 0,
-            idle_limit_seconds=_finite(pool.idle_limit) if pool is not None else None,
+            connections=_connections(row),
+            idle=sum(pool.resting for pool in pools),
+            connecting=sum(pool.connecting for pool in pools),
+            waiting=sum(len(pool.waiters) for pool in pools),
+            idle_limit_seconds=_finite(min(pool.idle_limit for pool in pools)) if pools else None,
             retry_after_seconds=round(max(0.0, endpoint.not_before - clock.now()), 3),
             measured=endpoint.load.describe(clock.now()) if endpoint.load is not None else "",
         )
@@ -176,7 +180,7 @@ def routes(snapshots: Snapshots) -> Collection[Way]:
     def attributes(row: Way) -> documents.Document:
         stats, plan, asked = row
         requests = sum(stats.requests.values())
-        failed = failures(stats.requests)
+        failed = failures(stats)
         return documents.RouteAttributes(
             direction=stats.direction,
             service=stats.service,
@@ -199,7 +203,7 @@ def routes(snapshots: Snapshots) -> Collection[Way]:
         "service": lambda row: row[0].service,
         "route": lambda row: row[0].route,
         "requests": lambda row: sum(row[0].requests.values()),
-        "failures": lambda row: failures(row[0].requests),
+        "failures": lambda row: failures(row[0]),
         "retries": lambda row: sum(row[0].retries.values()),
         "p50Seconds": lambda row: quantile(row[0].buckets, 0.5) or 0.0,
         "p95Seconds": lambda row: quantile(row[0].buckets, 0.95) or 0.0,
@@ -277,7 +281,7 @@ ENDPOINT_FIELDS: Final[dict[str, Key[Place]]] = {
     "state": lambda row: STATES.index(state(row[2])),
     "breaker": _state,
     "inFlight": lambda row: row[2].in_flight,
-    "connections": lambda row: row[2].pool.open if row[2].pool is not None else 0,
+    "connections": _connections,
 }
 
 

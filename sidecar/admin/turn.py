@@ -14,7 +14,7 @@ from sidecar.admin.health import Answer
 from sidecar.admin.resources import Collection
 from sidecar.errors import Failure
 from sidecar.exchange.replies import error_reply, rfc3339
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Request
 from sidecar.http.reply import Reply
 
 JSON: Final = (b"content-type", b"application/json")
@@ -26,7 +26,7 @@ encode = msgspec.json.encode
 class Turn:
     """``source`` is what error documents give as theirs; ``wall`` when the request came, in Unix seconds."""
 
-    head: RequestHead
+    head: Request
     request_id: bytes
     source: str
     wall: float

@@ -85,7 +85,7 @@ def _required_shape(kind: Kind, tables: dict[str, Any]) -> dict[str, Any]:
         return {"type": "object"}
     if kind.title == "size":
         text = {"type": "string", "pattern": "^[0-9]{1,15} ?(KiB|MiB|GiB)?$", "examples": ["64KiB"]}
-        return {"anyOf": [{"type": "integer", "minimum": 1}, text]}
+        return {"anyOf": [{"type": "integer", "minimum": 1, **_bounds(kind)}, text]}
     if kind.title:
         pattern, examples = _TEXTS[kind.title]
         return {"type": "string", "pattern": f"^({pattern})$", **({"examples": examples} if examples else {})}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
@@ -25,6 +25,7 @@ Name = Annotated[str, Meta(title="name")]
 ProfileName = Annotated[str, Meta(title="profile name")]
 Profile = Annotated[dict[str, Any], Meta(title="profile")]
 """Any tables of the file. They mean something only when laid over it, and are read then."""
+Protocol = Literal["auto", "http1", "http2"]
 RegistryKind = Annotated[str, Meta(title="registry kind")]
 Options = Annotated[dict[str, Any], Meta(title="options")]
 """Keys of somebody else's registry, which says itself what they are."""
@@ -61,6 +62,11 @@ PATTERNS: Final[dict[str, tuple[str, str]]] = {
     ),
     "statuses": (r"[1-5][0-9]{2}(-[1-5][0-9]{2})?", 'a status or a range of them, such as "200" or "200-399"'),
     "health path": (r"/[!-~]{0,2000}", "a path that begins with /, a query included"),
+    # What a list of them in a variable is cut at is not among its characters.
+    "grpc method": (
+        r"/[A-Za-z0-9_.-]{1,256}/([A-Za-z0-9_.-]{1,256}|\*)",
+        'a method of gRPC, such as "/package.Service/Method", or "/package.Service/*"',
+    ),
     "file": (r"[^\x00]{1,4096}", "the path of a file"),
     "srv prefix": (r"_[A-Za-z0-9_-]{1,62}\._[A-Za-z0-9_-]{1,62}", 'a service and a protocol, such as "_http._tcp"'),
     "dns name": (

@@ -42,8 +42,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfigError", "Loaded", "Problem", "Setting", "load", "load_with_origins"]
 
-ONE_ADDRESS = {"timeout": "external", "balance": "round_robin", "prefer_zone": False, "slow_start": "none"}
-"""What differs for a host that names no service: there is nothing to choose."""
+ONE_ADDRESS = {
+    "timeout": "external",
+    "protocol": "auto",
+    "balance": "round_robin",
+    "prefer_zone": False,
+    "slow_start": "none",
+}
+"""What differs for a host that names no service: there is nothing to choose, and who calls it knows what it speaks."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 

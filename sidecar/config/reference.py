@@ -25,6 +25,7 @@ _WORDS: Final = {
     "place": "host:port",
     "file": "path",
     "token": "text",
+    "grpc method": "text",
     "registry kind": f"{', '.join(REGISTRIES)}, or an installed one",
     "options": "table",
     "name server": "address:port",

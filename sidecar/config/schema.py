@@ -28,6 +28,7 @@ from sidecar.config.kinds import (
     Peer,
     Profile,
     ProfileName,
+    Protocol,
     RegistryKind,
     Share,
     Timeout,
@@ -96,6 +97,9 @@ class Listen(Table, frozen=True, kw_only=True):
 class Inbound(Table, frozen=True, kw_only=True):
     """``[inbound]``; ``timeout`` in seconds, ``None``: the caller's."""
 
+    protocol: Annotated[
+        Protocol, about("What the application is spoken to in: auto, as the request came, http1, or http2 without TLS.")
+    ] = "auto"
     timeout: Annotated[Timeout, about('Bounds calls of the application; `"none"`: what the caller allows.')] = None
     trusted: Annotated[tuple[Network, ...], about("Networks whose forwarded and debug headers are believed.")] = ()
     max_connections: Annotated[Count, about("Connections that a listener accepts at a time.")] = 10000
@@ -182,6 +186,9 @@ class Overrides(Table, frozen=True, kw_only=True):
 class Policies(Overrides, frozen=True, kw_only=True):
     """``[defaults]``, and what a service may say instead."""
 
+    protocol: Annotated[
+        Protocol, about("What endpoints are spoken to in: auto, as the request came, http1, or http2 without TLS.")
+    ] = "auto"
     balance: Annotated[Algorithm, about("How an endpoint is chosen.")] = "round_robin"
     prefer_zone: Annotated[bool, about("Whether endpoints of our own zone come first, while it can bear that.")] = False
     slow_start: Annotated[Duration | None, about("Until an endpoint that is new gets all of its share.")] = None

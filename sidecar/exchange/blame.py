@@ -30,6 +30,12 @@ def caller_owes(exchange: Exchange) -> bool:
     return exchange.state == SENDING and not exchange.complete and upstream is not None and not upstream.unsent()
 
 
+def open(exchange: Exchange, outcome: Outcome) -> bool:
+    """Whether the breaker has yet to hear of a response that breaks off: always of a failure, and of whatever becomes of
+    a gRPC call, which says at its end alone whether it went well."""
+    return outcome is Outcome.FAILURE or (exchange.head.grpc and exchange.grpc_status is None)
+
+
 def report(exchange: Exchange, outcome: Outcome, now: float) -> None:
     """Tells the breaker how the attempt went: a failure once in an exchange, and nothing twice of one attempt.
 
@@ -44,5 +50,5 @@ def report(exchange: Exchange, outcome: Outcome, now: float) -> None:
     if outcome is Outcome.FAILURE and endpoint not in exchange.blamed:
         exchange.blamed += (endpoint,)
         breaker.failure(now, exchange.ticket)
-    elif exchange.state != RESPONDING:
+    elif exchange.state != RESPONDING or exchange.head.grpc:
         breaker.ignored(now, exchange.ticket)

@@ -5,11 +5,14 @@ DESIGN.md 5.5 is the contract. Labels that can only name or shorten are believed
 
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
 
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Field, Request
 from sidecar.resilience.deadline import parse_timeout_ms
-from sidecar.routing.plan import PASSTHROUGH, RoutePlan, attempt_lines
+from sidecar.resilience.grpc import parse_timeout, render_timeout
+from sidecar.routing.plan import PASSTHROUGH, RoutePlan, attempt_fields, attempt_lines
 from sidecar.telemetry.trace import REQUEST_ID, TRACEPARENT, Tracer, read_b3, read_traceparent
 
 # What goes if it cannot be believed: the vendors' part of a trace that is not continued, and malformed ids.
@@ -29,6 +32,8 @@ class Labels(msgspec.Struct, eq=False):
     timeout_ms: float | None = None
     misleading: frozenset[bytes] | None = None
     """Fields of the request that must not go on."""
+    call_ms: float | None = None
+    """What a gRPC call's own ``grpc-timeout`` gives it; it is in ``timeout_ms`` as well."""
 
     def lines(self, plan: RoutePlan, span: bytes, deadline: float, now: float, attempt: int) -> bytes:
         """What an attempt adds to the request's head."""
@@ -49,8 +54,32 @@ class Labels(msgspec.Struct, eq=False):
             )  # fmt: skip
         return b"".join((b"traceparent: 00-", self.trace_id, b"-", span, b"-", self.flags, rest))
 
+    def fields(
+        self, plan: RoutePlan, span: bytes, deadline: float, now: float, attempt: int, started: float
+    ) -> tuple[list[Field], ...]:
+        """The same as fields of HTTP/2. ``started``: when the request came, from which its ``grpc-timeout`` counts.
 
-def read_labels(head: RequestHead, tracer: Tracer) -> Labels:
+        That one bounds a gRPC call to its end, ``deadline`` any request until its response begins: a plan's timeout is
+        never made into the former, which would end streams.
+        """
+        if plan.direction is PASSTHROUGH:
+            return ()
+        names: list[Field] = [(b"traceparent", b"".join((b"00-", self.trace_id, b"-", span, b"-", self.flags)), True)]
+        if self.made_id:
+            names.append((b"x-request-id", self.request_id, True))
+        timeout = plan.timeout
+        if self.call_ms is not None:
+            ends = started + self.call_ms / 1000.0
+            names.append((b"grpc-timeout", render_timeout(ends - now), True))
+            if deadline >= ends and attempt == 1:
+                return names, plan.unbounded_fields
+            deadline = inf if deadline >= ends else deadline
+        elif attempt == 1 and timeout is not None and deadline == now + timeout:
+            return names, plan.first_fields  # hot: what most requests say was known when the configuration was loaded.
+        return names, attempt_fields(plan.direction, deadline, now, attempt, plan.identity)
+
+
+def read_labels(head: Request, tracer: Tracer) -> Labels:
     """The names that ``head`` brings, and new ones in place of those that are missing or malformed."""
     if head.plain:
         # hot: a request that carries no labels is spared all questions.
@@ -60,7 +89,7 @@ def read_labels(head: RequestHead, tracer: Tracer) -> Labels:
     traceparent = specials.get(b"traceparent")
     # hot: a well-formed traceparent and request id, as a request within a mesh has them.
     known = TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
-    if known is not None and known[1] in head.raw:  # What was in capitals is not well-formed.
+    if known is not None and (head.http2 or known[1] in head.raw):  # What was in capitals is not well-formed.
         trace_id, flags = known.groups()
         misleading = None
     else:
@@ -68,14 +97,19 @@ def read_labels(head: RequestHead, tracer: Tracer) -> Labels:
     given = head.get(b"x-request-id") if b"x-request-id" in specials else None
     timeout = specials.get(b"x-request-timeout-ms")
     timeout_ms = parse_timeout_ms(timeout.strip(b" \t")) if timeout is not None else None
+    call_ms = None
+    if head.grpc and b"grpc-timeout" in specials:
+        call_ms = parse_timeout(specials[b"grpc-timeout"])
+        if call_ms is not None:
+            timeout_ms = call_ms if timeout_ms is None else min(timeout_ms, call_ms)
     if given is not None and REQUEST_ID.fullmatch(given) is not None:
-        return Labels(trace_id, flags, given, False, timeout_ms, misleading)
+        return Labels(trace_id, flags, given, False, timeout_ms, misleading, call_ms)
     if given is not None:
         misleading = MISLEADING_ID.union(misleading or ())
-    return Labels(trace_id, flags, trace_id, True, timeout_ms, misleading)
+    return Labels(trace_id, flags, trace_id, True, timeout_ms, misleading, call_ms)
 
 
-def _other_trace(head: RequestHead, tracer: Tracer) -> tuple[tuple[bytes, bytes], frozenset[bytes] | None]:
+def _other_trace(head: Request, tracer: Tracer) -> tuple[tuple[bytes, bytes], frozenset[bytes] | None]:
     """Trace id and flags where no ``traceparent`` of today's version says them, and what must not go on with them."""
     specials = head.specials
     traceparent = head.get(b"traceparent") if b"traceparent" in specials else None

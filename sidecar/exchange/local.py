@@ -8,7 +8,7 @@ from typing import Final
 from sidecar.clock import Clock
 from sidecar.errors import Failure
 from sidecar.exchange.seams import Downstream
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Field, Request
 from sidecar.http.reply import Reply
 
 SLICE_SECONDS: Final = 0.004
@@ -20,7 +20,7 @@ PATIENCE_SECONDS: Final = 60.0
 Answer = tuple[Reply, Iterator[bytes] | None]
 """A reply; with an iterator its body is streamed from it."""
 
-Handler = Callable[[RequestHead, Callable[[Answer], None]], None]
+Handler = Callable[[Request, Callable[[Answer], None]], None]
 """Answers a request by calling what it is given, once, at once or later."""
 
 
@@ -31,7 +31,7 @@ class LocalExchange:
 
     def __init__(
         self,
-        head: RequestHead,
+        head: Request,
         downstream: Downstream,
         handler: Handler,
         clock: Clock,
@@ -79,12 +79,12 @@ class LocalExchange:
         self._pieces = None
         if slice_:
             self._downstream.send_body(b"".join(slice_))
-        self._downstream.end_body(b"")
+        self._downstream.end_body(b"", [])
 
     def request_body(self, data: bytes) -> None:
         pass
 
-    def request_end(self, trailers: bytes) -> None:
+    def request_end(self, data: bytes, trailers: list[Field]) -> None:
         pass
 
     def request_broken(self, failure: Failure, detail: str) -> None:

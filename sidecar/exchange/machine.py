@@ -25,15 +25,14 @@ from __future__ import annotations
 from math import inf
 
 from sidecar.errors import Failure
-from sidecar.exchange import again, blame, filtering, looking, recording, waiting
+from sidecar.exchange import again, blame, calls, filtering, looking, recording, waiting
 from sidecar.exchange.again import REPLAY_BYTES
 from sidecar.exchange.labels import Labels, read_labels
 from sidecar.exchange.replies import failed, refuse
 from sidecar.exchange.scope import Scope
-from sidecar.exchange.seams import ANY, SURE, Downstream, Freshness, Upstream
+from sidecar.exchange.seams import ANY, SURE, Downstream, Freshness, Upstream, Written
 from sidecar.exchange.states import BACKING_OFF, CONNECTING, FINISHED, LOOKING, NEW, RESPONDING, SENDING
-from sidecar.http.h1.request import RequestHead
-from sidecar.http.h1.response import ResponseHead
+from sidecar.http.head import NOTHING, Field, Request, Response
 from sidecar.model import Endpoint
 from sidecar.resilience.breaker import NO_TICKET, Breaker
 from sidecar.resilience.deadline import earliest
@@ -46,9 +45,9 @@ class Exchange:
     """One request and its response, from ``start`` to ``finish``."""
 
     __slots__ = (
-        "attempt", "began", "blamed", "complete", "deadline", "downstream", "endpoint", "head", "held", "kept", "labels",
-        "moved", "plan", "resent", "retries", "scope", "sized", "started", "state", "status", "step", "ticket", "timer",
-        "trailers", "tried", "unsent", "upstream",
+        "attempt", "began", "blamed", "complete", "deadline", "downstream", "endpoint", "grpc_status", "head", "held", "kept",
+        "labels", "moved", "plan", "resent", "retries", "scope", "sized", "started", "state", "status", "step", "ticket",
+        "timer", "trailers", "tried", "unsent", "upstream",
     )  # fmt: skip
 
     plan: RoutePlan
@@ -62,7 +61,7 @@ class Exchange:
     step: int
     """While PAUSED: which filter thinks."""
 
-    def __init__(self, scope: Scope, head: RequestHead, downstream: Downstream) -> None:
+    def __init__(self, scope: Scope, head: Request, downstream: Downstream) -> None:
         self.state = NEW
         self.scope = scope
         self.head = head
@@ -76,9 +75,11 @@ class Exchange:
         self.attempt = 0
         self.retries = 0
         self.resent = False
-        self.trailers = b""
+        self.trailers: list[Field] = []
         self.unsent = 0
         """What a slow peer had not taken when it was last looked at."""
+        self.grpc_status: int | None = None
+        """Of a gRPC call, once it is known."""
         self.held: again.Answer | None = None
         """While BACKING_OFF: the answer, should no other be had."""
 
@@ -178,40 +179,40 @@ class Exchange:
         assert kept is not None
         self.upstream = upstream
         self.state = SENDING
-        lines = labels.lines(plan, self.scope.tracer.span(), self.deadline, now, self.attempt)
         dropped = plan.dropped
         if labels.misleading is not None and plan.direction is not PASSTHROUGH:
             dropped = dropped | labels.misleading
         if plan.attempt_timeout != inf or not complete:
             self.timer.set(waiting.due(self, now))
-        raw = head.render(dropped, lines, self.downstream.peer_trusted)
+        span = self.scope.tracer.span()
+        written: Written
+        if upstream.http2:
+            added = labels.fields(plan, span, self.deadline, now, self.attempt, self.started)
+            written = (head.fields(dropped, self.downstream.peer_trusted), *added)
+        else:
+            lines = labels.lines(plan, span, self.deadline, now, self.attempt)
+            written = head.render(dropped, lines, self.downstream.peer_trusted)
         if not complete:
             self.downstream.resume_reading()  # Before it is sent: the endpoint may be full at once, and say so.
-        upstream.send(raw, head.length is None, kept, complete, self.trailers)
+        upstream.send(written, head.length is None, kept, complete, self.trailers)
         if kept and len(kept) > REPLAY_BYTES:
             self.kept = None
 
     def request_body(self, data: bytes) -> None:
-        upstream = self.upstream
-        kept = self.kept
-        if upstream is not None:
-            upstream.send_body(data)  # Also to one whose answer is held: that may yet be the answer.
-        if upstream is not None and self.state != BACKING_OFF:
-            if kept is not None:
-                self.kept = kept + data if len(kept) + len(data) <= REPLAY_BYTES else None
+        if self.upstream is not None:
+            self.upstream.send_body(data)  # Also to one whose answer is held: that may yet be the answer.
             waiting.moved(self)
-        elif kept is not None:
-            self.kept = kept + data
-            if len(kept) + len(data) > REPLAY_BYTES:
-                self.downstream.pause_reading()
+        again.keep(self, data)
 
-    def request_end(self, trailers: bytes) -> None:
+    def request_end(self, data: bytes, trailers: list[Field]) -> None:
         self.complete = True
         self.trailers = trailers
         if self.upstream is not None:
-            self.upstream.end_body(trailers)
+            self.upstream.end_body(data, trailers)
             self.began = self.scope.clock.now()
             waiting.moved(self)
+        if data:
+            again.keep(self, data)
 
     def request_broken(self, failure: Failure, detail: str) -> None:
         """The rest of the request cannot be read: no endpoint may take what it has for the whole."""
@@ -226,7 +227,7 @@ class Exchange:
             return
         now = self.scope.clock.now()
         self.give_up(blame.outcome(self, Failure.CLIENT_GONE, now), now)
-        self.finish(Failure.CLIENT_GONE.status, Failure.CLIENT_GONE.reason, now)
+        self.finish(calls.status_of(self, Failure.CLIENT_GONE), Failure.CLIENT_GONE.reason, now)
 
     def upstream_full(self) -> None:
         """The endpoint does not take what we hold: read no more of the request."""
@@ -242,20 +243,20 @@ class Exchange:
 
     # judge
 
-    def interim(self, head: ResponseHead) -> None:
+    def interim(self, head: Response) -> None:
         self.downstream.inform(head)
 
-    def response(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
-        """The final response's head, and the body bytes that are in hand; ``end``: they are all of it."""
+    def response(self, head: Response, body: bytes, end: bool, now: float, trailers: list[Field] = NOTHING) -> None:
+        """The final response's head, and the body bytes that are in hand; ``end``: they and ``trailers`` are all of it."""
         if end:
             self.upstream = None
+        if self.head.grpc and calls.response(self, head, body, end, trailers, now):
+            return
         if head.status >= 500 and is_failure_status(head.status):
             blame.report(self, Outcome.FAILURE, now)
             at = again.after_response(self, head, now)
             if at is not None:
-                self._back_off(at, (head, body, end))
-                if self.upstream is not None:
-                    self.upstream.pause_reading()
+                self.back_off(at, (head, body, end, trailers))
                 return
         else:
             endpoint = self.endpoint
@@ -264,9 +265,9 @@ class Exchange:
                 breaker.success(now, self.ticket)
             if endpoint.load is not None:
                 endpoint.load.responded(now, now - self.began, head.status)
-        self.respond(head, body, end, now)
+        self.respond(head, body, end, trailers, now)
 
-    def upstream_failed(self, failure: Failure, detail: str) -> None:
+    def upstream_failed(self, failure: Failure, detail: str, unprocessed: bool = False) -> None:
         """The connection is gone, or what came on it cannot be believed."""
         now = self.scope.clock.now()
         upstream = self.upstream
@@ -276,33 +277,35 @@ class Exchange:
         elif self.state == RESPONDING:
             self.give_up(Outcome.FAILURE, now)
             self.fail(failure, detail)
-        elif upstream is not None and again.lost_the_race(self, upstream):
+        elif upstream is not None and again.lost_the_race(self, upstream, unprocessed):
             self.resent = True
             self.state = CONNECTING
             self.scope.pool.check_out(self.endpoint, self, Freshness.NEW, self.plan.service.dial)
             waiting.in_line(self, now)
         else:
-            self.attempt_failed(failure, detail, now)
+            self.attempt_failed(failure, detail, now, unprocessed)
 
-    def attempt_failed(self, failure: Failure, detail: str, now: float) -> None:
+    def attempt_failed(self, failure: Failure, detail: str, now: float, unprocessed: bool = False) -> None:
         blame.report(self, blame.outcome(self, failure, now), now)
-        at = again.after_failure(self, failure, now)
+        at = again.after_failure(self, failure, unprocessed, now)
         if at is not None:
-            self._back_off(at, (failure, detail))
+            self.back_off(at, (failure, detail))
         else:
             self.fail(failure, detail)
 
-    def _back_off(self, at: float, held: again.Answer) -> None:
+    def back_off(self, at: float, held: again.Answer) -> None:
         self.endpoint.in_flight -= 1
         self.retries += 1
         self.held = held
         self.state = BACKING_OFF
         self.timer.set(at)
+        if self.upstream is not None:
+            self.upstream.pause_reading()
 
     # respond
 
-    def respond(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
-        lines = b"" if b"x-request-id" in head.specials else b"x-request-id: %b\r\n" % self.labels.request_id
+    def respond(self, head: Response, body: bytes, end: bool, trailers: list[Field], now: float) -> None:
+        request_id = b"" if b"x-request-id" in head.specials else self.labels.request_id
         own_reasons = self.plan.direction is not INBOUND
         self.kept = None
         self.state = RESPONDING
@@ -313,24 +316,27 @@ class Exchange:
             self.status = head.status
             self.sized = head.length is not None
             waiting.moved(self)
-        self.downstream.respond(head, own_reasons, lines, body, end)
+        self.downstream.respond(head, own_reasons, request_id, body, end, trailers)
 
     def response_body(self, data: bytes) -> None:
         held = self.held
         if self.state == RESPONDING:
             self.downstream.send_body(data)
             waiting.moved(self)
-        elif held is not None and len(held) == 3:
-            self.held = (held[0], held[1] + data, False)
+        elif held is not None and len(held) == 4:
+            self.held = (held[0], held[1] + data, False, NOTHING)
 
-    def response_end(self, trailers: bytes) -> None:
+    def response_end(self, data: bytes, trailers: list[Field]) -> None:
         held = self.held
         self.upstream = None
         if self.state == RESPONDING:
-            self.finish(self.status, "", self.scope.clock.now())
-            self.downstream.end_body(trailers)
-        elif held is not None and len(held) == 3:
-            self.held = (held[0], held[1], True)
+            now = self.scope.clock.now()
+            if self.head.grpc and self.grpc_status is None:
+                trailers = calls.ended(self, trailers, now)
+            self.finish(self.status, "", now)
+            self.downstream.end_body(data, trailers)
+        elif held is not None and len(held) == 4:
+            self.held = (held[0], held[1] + data, True, trailers)
 
     def downstream_full(self) -> None:
         """The caller does not take what we hold: read no more of the response."""
@@ -361,7 +367,7 @@ class Exchange:
         """Cancels what runs. ``outcome``: what that says of the endpoint, which has been told already if it responded."""
         self.let_go()
         state = self.state
-        if state == CONNECTING or state == SENDING or (state == RESPONDING and outcome is Outcome.FAILURE):
+        if state == CONNECTING or state == SENDING or (state == RESPONDING and blame.open(self, outcome)):
             blame.report(self, outcome, now)
 
     def fail(self, failure: Failure, detail: str, retry_after: float | None = None) -> None:
@@ -370,9 +376,10 @@ class Exchange:
             refuse(self, failure, detail)
             return
         responding = self.state == RESPONDING
-        self.finish(self.status if responding else failure.status, failure.reason, self.scope.clock.now())
+        status = calls.status_of(self, failure)
+        self.finish(self.status if responding else status, failure.reason, self.scope.clock.now())
         if responding:
-            self.downstream.abort()
+            calls.break_off(self, failure, detail)
         else:
             self.downstream.reply(failed(self, failure, detail, retry_after))
 
@@ -387,5 +394,7 @@ class Exchange:
         plan = self.plan
         plan.service.limits.in_flight -= 1
         plan.stats.record(self.head.method, status, reason, now - self.started)
+        if self.grpc_status is not None:
+            plan.stats.record_grpc(self.grpc_status, reason, status)
         if self.scope.access_log is not None:
             recording.logged(self, self.scope.access_log, plan.stats, status, reason, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.errors import Failure
+from sidecar.resilience.grpc import FAILURE_STATUSES, name_of
 from sidecar.telemetry.access_log import AccessLog, Entry, path_of
 from sidecar.telemetry.stats import Stats
 
@@ -16,14 +17,20 @@ def refused(exchange: Exchange, failure: Failure) -> None:
     """Records an exchange that never got a plan."""
     scope = exchange.scope
     now = scope.clock.now()
-    scope.unrouted.record(exchange.head.method, failure.status, failure.reason, now - exchange.started)
+    grpc = exchange.head.grpc
+    status = 200 if grpc else failure.status
+    scope.unrouted.record(exchange.head.method, status, failure.reason, now - exchange.started)
+    if grpc:
+        exchange.grpc_status = failure.grpc
+        scope.unrouted.record_grpc(failure.grpc, failure.reason)
     if scope.access_log is not None:
-        logged(exchange, scope.access_log, scope.unrouted, failure.status, failure.reason, now)
+        logged(exchange, scope.access_log, scope.unrouted, status, failure.reason, now)
 
 
 def logged(exchange: Exchange, log: AccessLog, stats: Stats, status: int, reason: str, now: float) -> None:
     """Puts an exchange into the access log, unless that leaves out what ended so."""
-    if not log.wants(status, reason):
+    code = exchange.grpc_status
+    if not log.wants(reason != "" or status >= 500 or code in FAILURE_STATUSES):
         return
     head = exchange.head
     labels = exchange.labels
@@ -43,6 +50,7 @@ def logged(exchange: Exchange, log: AccessLog, stats: Stats, status: int, reason
             labels.request_id,
             labels.trace_id,
             exchange.downstream.peer,
+            "" if code is None else name_of(code),
         )
     )
 

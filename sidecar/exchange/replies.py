@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 from sidecar.errors import Failure, document
 from sidecar.exchange import recording
 from sidecar.exchange.states import FINISHED
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Request
 from sidecar.http.reply import Reply
 from sidecar.resilience.breaker import OPEN
+from sidecar.resilience.grpc import encode_message
 from sidecar.resilience.standing import why
 from sidecar.routing.plan import Service
 
@@ -38,23 +39,33 @@ def error_reply(
     wall: float,
     retry_after: float | None = None,
     parameter: str | None = None,
+    grpc: bool = False,
 ) -> Reply:
     """``wall``: Unix seconds; ``retry_after``: seconds, rounded up (``Retry-After`` knows no fractions).
 
-    ``parameter``: the one of the query that is at fault.
+    ``parameter``: the one of the query that is at fault; ``grpc``: the request was a gRPC call.
     """
     if retry_after is None:
         retry_after = RETRY_AFTER.get(failure)
-    body = document(failure, detail, source, request_id.decode("ascii"), rfc3339(wall), parameter)
     fields = [
-        (b"content-type", b"application/json"),
         (b"x-request-id", request_id),
         (b"x-sidecar-reason", failure.reason.encode()),
         (b"x-sidecar-source", source.encode("utf-8")),
     ]
     if retry_after is not None:
         fields.append((b"retry-after", b"%d" % max(1, ceil(retry_after))))
-    return Reply(failure.status, fields, body)
+    if grpc:
+        return _refused_call(failure, detail, fields, retry_after)
+    body = document(failure, detail, source, request_id.decode("ascii"), rfc3339(wall), parameter)
+    return Reply(failure.status, [(b"content-type", b"application/json"), *fields], body)
+
+
+def _refused_call(failure: Failure, detail: str, fields: list[tuple[bytes, bytes]], retry_after: float | None) -> Reply:
+    """gRPC over HTTP/2, "Responses": a status of 200, and one field section that is head and trailers in one."""
+    if retry_after is not None:
+        fields.append((b"grpc-retry-pushback-ms", b"%d" % ceil(retry_after * 1000)))
+    status = [(b"grpc-status", b"%d" % failure.grpc), (b"grpc-message", encode_message(detail))]
+    return Reply(200, [(b"content-type", b"application/grpc"), *fields, *status], b"")
 
 
 def nobody(service: Service, now: float) -> tuple[Failure, str, float | None]:
@@ -78,7 +89,9 @@ def failed(exchange: Exchange, failure: Failure, detail: str, retry_after: float
     if exchange.tried:
         detail += f"; tried {', '.join(endpoint.label for endpoint in exchange.tried)} in {exchange.attempt} attempts"
     wall = exchange.scope.clock.wall()
-    return error_reply(failure, detail, exchange.plan.source, exchange.labels.request_id, wall, retry_after)
+    return error_reply(
+        failure, detail, exchange.plan.source, exchange.labels.request_id, wall, retry_after, grpc=exchange.head.grpc
+    )
 
 
 def refuse(exchange: Exchange, failure: Failure, detail: str = "") -> None:
@@ -87,11 +100,12 @@ def refuse(exchange: Exchange, failure: Failure, detail: str = "") -> None:
     exchange.state = FINISHED
     recording.refused(exchange, failure)
     detail = detail or _why_unplanned(failure, exchange.head)
-    reply = error_reply(failure, detail, scope.source, exchange.labels.request_id, scope.clock.wall())
+    wall, grpc = scope.clock.wall(), exchange.head.grpc
+    reply = error_reply(failure, detail, scope.source, exchange.labels.request_id, wall, grpc=grpc)
     exchange.downstream.reply(reply)
 
 
-def _why_unplanned(failure: Failure, head: RequestHead) -> str:
+def _why_unplanned(failure: Failure, head: Request) -> str:
     if failure is Failure.LOOP_DETECTED:
         return "the request passed through this sidecar before"
     if failure is Failure.OVERLOADED:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sidecar.clock import Clock
 from sidecar.errors import Failure
 from sidecar.exchange.seams import Pool
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Request
 from sidecar.routing.plan import RoutePlan
 from sidecar.routing.table import Lookup
 from sidecar.telemetry.access_log import AccessLog
@@ -15,7 +15,7 @@ from sidecar.telemetry.stats import Stats
 from sidecar.telemetry.trace import Tracer
 
 
-def nowhere(head: RequestHead) -> Failure:
+def nowhere(head: Request) -> Failure:
     """The table of a scope that goes by none: of a listener that could not be bound."""
     return Failure.NO_ROUTE
 
@@ -25,9 +25,9 @@ class Scope:
 
     __slots__ = ("_table", "access_log", "clock", "pool", "refusing", "route", "source", "tracer", "unrouted")
 
-    route: Callable[[RequestHead], RoutePlan | Failure | Lookup]
+    route: Callable[[Request], RoutePlan | Failure | Lookup]
     """The routing table's answer, or why no request is taken. A reload replaces it; running exchanges keep their plan."""
-    _table: Callable[[RequestHead], RoutePlan | Failure | Lookup]
+    _table: Callable[[Request], RoutePlan | Failure | Lookup]
     tracer: Tracer
     source: str
     """What replies to requests without a plan call themselves."""
@@ -44,7 +44,7 @@ class Scope:
 
     def follow(
         self,
-        route: Callable[[RequestHead], RoutePlan | Failure | Lookup],
+        route: Callable[[Request], RoutePlan | Failure | Lookup],
         tracer: Tracer,
         source: str,
         access_log: AccessLog | None = None,

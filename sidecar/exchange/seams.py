@@ -6,10 +6,12 @@ import enum
 from typing import Final, Protocol
 
 from sidecar.errors import Failure
-from sidecar.http.h1.request import RequestHead
-from sidecar.http.h1.response import ResponseHead
+from sidecar.http.head import NOTHING, Field, Request, Response
 from sidecar.http.reply import Reply
 from sidecar.model import Dial, Endpoint
+
+Written = bytes | tuple[list[Field], ...]
+"""The head of a request as it is sent: in HTTP/1.1, or in HTTP/2 as what came of it and what is added."""
 
 
 class Timer(Protocol):
@@ -21,8 +23,10 @@ class Timer(Protocol):
 class Downstream(Protocol):
     """Whoever sent us the request. Every exchange calls ``respond`` or ``reply`` at most once."""
 
-    peer_trusted: bool
-    """Whether the peer may say who the client was."""
+    @property
+    def peer_trusted(self) -> bool:
+        """Whether the peer may say who the client was."""
+        ...
 
     @property
     def peer(self) -> str:
@@ -34,12 +38,15 @@ class Downstream(Protocol):
         """Calls the exchange's ``on_timer`` while that has not finished."""
         ...
 
-    def inform(self, head: ResponseHead) -> None:
+    def inform(self, head: Response) -> None:
         """Passes an interim response (1xx) on."""
         ...
 
-    def respond(self, head: ResponseHead, own_reasons: bool, lines: bytes, body: bytes, end: bool) -> None:
-        """Passes the final response on: its head with ``lines`` added, and the body bytes that are in hand.
+    def respond(
+        self, head: Response, own_reasons: bool, request_id: bytes, body: bytes, end: bool, trailers: list[Field]
+    ) -> None:
+        """Passes the final response on: its head, ``request_id`` added if there is one, and the body bytes that are in hand;
+        ``end``: they are all, and ``trailers`` what comes behind them.
 
         ``own_reasons``: whether the sender may claim a reason of ours (``x-sidecar-*``).
         """
@@ -47,7 +54,9 @@ class Downstream(Protocol):
 
     def send_body(self, data: bytes) -> None: ...
 
-    def end_body(self, trailers: bytes) -> None: ...
+    def end_body(self, data: bytes, trailers: list[Field]) -> None:
+        """The last of the body, if there is anything left of it, and what comes behind."""
+        ...
 
     def reply(self, reply: Reply) -> None:
         """Answers with a response of ours, whole."""
@@ -71,7 +80,10 @@ class Answering(Protocol):
 
     def start(self, body: bytes, end: bool) -> None: ...
     def request_body(self, data: bytes) -> None: ...
-    def request_end(self, trailers: bytes) -> None: ...
+    def request_end(self, data: bytes, trailers: list[Field]) -> None:
+        """All of the request has come, ``data`` the last of its body."""
+        ...
+
     def request_broken(self, failure: Failure, detail: str) -> None: ...
     def caller_left(self) -> None: ...
     def downstream_full(self) -> None: ...
@@ -80,27 +92,38 @@ class Answering(Protocol):
 
 
 class Upstream(Protocol):
-    """A connection to an endpoint, ours for one attempt. It returns to its pool by itself when the response is complete."""
+    """A connection to an endpoint, or a stream of one, ours for one attempt. When the response is complete, its pool
+    has it again without our doing."""
 
-    reused: bool
-    """Whether it carried a request before: then its closing may be no more than a race."""
-    silent: bool
-    """Whether nothing of a response has come yet."""
+    @property
+    def http2(self) -> bool:
+        """Whether it takes heads as fields; else as bytes of HTTP/1.1."""
+        ...
 
-    def send(self, head: bytes, chunked: bool, body: bytes, end: bool, trailers: bytes) -> None:
-        """The request's head and the body bytes in hand, in one write. ``chunked``: the framing of this body."""
+    @property
+    def reused(self) -> bool:
+        """Whether its connection carried a request before: then its closing may be no more than a race."""
+        ...
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of a response has come yet."""
+        ...
+
+    def send(self, head: Written, chunked: bool, body: bytes, end: bool, trailers: list[Field]) -> None:
+        """The request's head and the body bytes in hand, in one write. ``chunked``: the framing of this body in HTTP/1."""
         ...
 
     def send_body(self, data: bytes) -> None: ...
 
-    def end_body(self, trailers: bytes) -> None: ...
+    def end_body(self, data: bytes, trailers: list[Field]) -> None: ...
 
     def unsent(self) -> int:
         """Bytes that the endpoint has not taken yet."""
         ...
 
     def cancel(self) -> None:
-        """Gives the attempt up: the connection closes, nothing of it is heard again."""
+        """Gives the attempt up: its connection closes or its stream is reset, nothing of it is heard again."""
         ...
 
     def pause_reading(self) -> None: ...
@@ -111,26 +134,29 @@ class Upstream(Protocol):
 class Waiter(Protocol):
     """Who asked a pool for a connection, and hears what it receives."""
 
-    head: RequestHead
+    @property
+    def head(self) -> Request: ...
 
     def connected(self, upstream: Upstream) -> None: ...
 
     def connect_failed(self, failure: Failure, detail: str) -> None: ...
 
-    def interim(self, head: ResponseHead) -> None:
+    def interim(self, head: Response) -> None:
         """A 1xx other than 101."""
         ...
 
-    def response(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
-        """The final response's head and the body bytes in hand; ``end``: they are all, and the connection is gone."""
+    def response(self, head: Response, body: bytes, end: bool, now: float, trailers: list[Field] = NOTHING) -> None:
+        """The final response's head and the body bytes in hand; ``end``: they are all, ``trailers`` what came behind them,
+        and the connection is gone."""
         ...
 
     def response_body(self, data: bytes) -> None: ...
 
-    def response_end(self, trailers: bytes) -> None: ...
+    def response_end(self, data: bytes, trailers: list[Field]) -> None: ...
 
-    def upstream_failed(self, failure: Failure, detail: str) -> None:
-        """The connection is gone before the response was complete."""
+    def upstream_failed(self, failure: Failure, detail: str, unprocessed: bool = False) -> None:
+        """The connection or stream is gone before the response was complete; ``unprocessed``: and the endpoint says, or
+        has said before, that it did nothing about this request."""
         ...
 
     def upstream_full(self) -> None:

@@ -36,8 +36,18 @@ def due(exchange: Exchange, now: float) -> float:
     plan = exchange.plan
     if exchange.state == SENDING and not exchange.complete:
         # An endpoint that does not have the whole request yet is not late with its answer.
-        return min(exchange.deadline, now + plan.stall_timeout)
+        return min(exchange.deadline, now + _patience(exchange))
     return min(exchange.deadline, exchange.began + plan.attempt_timeout)
+
+
+def _patience(exchange: Exchange) -> float:
+    """How long a request's body may stand still. A gRPC client may say nothing for as long as it likes; what it has said
+    is owed to the endpoint, and has to be taken."""
+    plan = exchange.plan
+    upstream = exchange.upstream
+    if exchange.head.grpc and (upstream is None or not upstream.unsent()):
+        return plan.idle_timeout
+    return plan.stall_timeout
 
 
 def moved(exchange: Exchange) -> None:
@@ -87,7 +97,8 @@ def _deadline_passed(exchange: Exchange, now: float) -> None:
 
 
 def _client_timed_out(exchange: Exchange, now: float) -> None:
-    exchange.head.keep_alive = False  # The rest of its body may still come, and is no request.
+    if not exchange.head.http2:  # There, requests may share a head.
+        exchange.head.keep_alive = False  # The rest of its body may still come, and is no request.
     exchange.give_up(Outcome.IGNORED, now)
     exchange.fail(Failure.CLIENT_TIMEOUT, "the request's body did not come in time")
 
@@ -109,7 +120,7 @@ def _response_stalled(exchange: Exchange, now: float) -> None:
     if 0 < unsent != exchange.unsent:
         exchange.unsent = unsent
         exchange.moved = now
-    owed = exchange.sized or not exchange.complete or unsent > 0
+    owed = exchange.sized or unsent > 0 or not (exchange.complete or _patience(exchange) == plan.idle_timeout)
     at = exchange.moved + (plan.stall_timeout if owed else plan.idle_timeout)
     if now < at:
         exchange.timer.set(at)

@@ -10,7 +10,7 @@ from sidecar.exchange.seams import Freshness, Upstream
 from sidecar.health.monitor import Probe
 from sidecar.health.pool import Pool
 from sidecar.http.h1.request import RequestHead, parse
-from sidecar.http.h1.response import ResponseHead
+from sidecar.http.head import NOTHING, Field, Response
 from sidecar.http.head import Settings as HttpSettings
 from sidecar.model import Dial, Endpoint
 
@@ -68,21 +68,21 @@ class _Question:
             upstream.cancel()
             return
         self._upstream = upstream
-        upstream.send(self.head.raw, False, b"", True, b"")
+        upstream.send(self.head.raw, False, b"", True, [])
 
     def connect_failed(self, failure: Failure, detail: str) -> None:
         self._fail(detail)
 
-    def response(self, head: ResponseHead, body: bytes, end: bool, now: float) -> None:
+    def response(self, head: Response, body: bytes, end: bool, now: float, trailers: list[Field] = NOTHING) -> None:
         if end:
             self._upstream = None
         if not self.answer.done():
             self.answer.set_result(head.status)
 
-    def response_end(self, trailers: bytes) -> None:
+    def response_end(self, data: bytes, trailers: list[Field]) -> None:
         self._upstream = None
 
-    def upstream_failed(self, failure: Failure, detail: str) -> None:
+    def upstream_failed(self, failure: Failure, detail: str, unprocessed: bool = False) -> None:
         self._upstream = None
         self._fail(detail)
 
@@ -90,7 +90,7 @@ class _Question:
         if not self.answer.done():
             self.answer.set_exception(_NoAnswer(detail))
 
-    def interim(self, head: ResponseHead) -> None: ...
+    def interim(self, head: Response) -> None: ...
     def response_body(self, data: bytes) -> None: ...
     def upstream_full(self) -> None: ...
     def upstream_drained(self) -> None: ...

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from sidecar.http.head import Field
+
 PHRASES: dict[int, bytes] = {status.value: status.phrase.encode() for status in HTTPStatus} | {
     499: b"Client Closed Request",
     508: b"Loop Detected",
@@ -19,6 +21,13 @@ class Reply:
         self.status = status
         self.fields = fields
         self.body = body
+
+    def as_fields(self) -> list[Field]:
+        """The head in HTTP/2."""
+        fields = [(name.lower(), value, False) for name, value in self.fields]
+        if self.body:
+            fields.append((b"content-length", b"%d" % len(self.body), False))
+        return [(b":status", b"%d" % self.status, False), *fields]
 
     def render(self, lines: bytes) -> bytes:
         """The head in HTTP/1, with ``lines`` for framing and connection."""

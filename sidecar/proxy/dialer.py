@@ -9,8 +9,8 @@ from typing import Final
 
 from sidecar.errors import Failure
 from sidecar.model import Dial, Endpoint
-from sidecar.proxy.pool import EndpointPool
-from sidecar.proxy.upstream import CLOSED, UpstreamConnection
+from sidecar.proxy.pool import Connection, EndpointPool
+from sidecar.proxy.upstream import CLOSED
 
 WE_ARE_SHORT: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """What this machine lacks when it cannot even try; the endpoint has nothing to do with it."""
@@ -52,7 +52,7 @@ class SocketDialer:
 
     async def _dial(self, pool: EndpointPool, endpoint: Endpoint, seconds: float) -> None:
         failure, detail = Failure.CONNECT_TIMEOUT, f"{endpoint.label} did not accept a connection within {seconds:g} s"
-        connection: UpstreamConnection | None = None
+        connection: Connection | None = None
         nobody = False
         try:
             async with asyncio.timeout(seconds):

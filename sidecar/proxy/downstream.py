@@ -13,56 +13,50 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
 from sidecar.exchange.seams import Answering
-from sidecar.http.h1.body import LengthReader, Reader, chunk, last_chunk, payloads, reader_for
-from sidecar.http.h1.fields import connection_line
+from sidecar.http.h1.body import Reader, payloads, reader_for
 from sidecar.http.h1.refuse import check_partial, leading_empty_lines
-from sidecar.http.h1.request import RequestHead, parse
-from sidecar.http.h1.response import ResponseHead
+from sidecar.http.h1.request import parse
+from sidecar.http.h2.frames import PREFACE
 from sidecar.http.head import Refused
-from sidecar.http.reply import Reply
-from sidecar.proxy.flow import JOIN_BYTES, LINGER_SECONDS, Flow, write_chunk
-from sidecar.proxy.states import ACTIVE, BEGINNING, CHUNKED, CLOSE, CLOSED, DISCARDING, HEAD, IDLE, LENGTH, LINGERING
+from sidecar.proxy.answers import HELD_BYTES, Answers
+from sidecar.proxy.flow import LINGER_SECONDS
+from sidecar.proxy.states import ACTIVE, BEGINNING, CLOSE, CLOSED, DISCARDING, FRESH, HEAD, IDLE, LINGERING
 
 if TYPE_CHECKING:
     from sidecar.proxy.listener import Listener
 
-HELD_BYTES: Final = 65536
-"""How much of later requests is held while one is answered, and how much of an unread body may come to be thrown away."""
+UNWELCOME_SECONDS: Final = 1.0
+"""How long somebody who may bring no request may take to begin one, before he is told so in HTTP/1."""
 TURNS: Final = 64
 """How many requests of one connection are answered on the spot before others get their turn."""
 
 log = logging.getLogger("sidecar.downstream")
 
 
-class DownstreamConnection(Flow):
+class DownstreamConnection(Answers):
     """One HTTP/1 connection from a peer."""
 
-    __slots__ = (
-        "_buffer", "_empty_lines", "_framing", "_keep", "_listener", "_reader", "_request", "_scanned", "exchange",
-        "peer_trusted", "state",
-    )  # fmt: skip
+    __slots__ = ("_buffer", "_empty_lines", "_scanned", "_unwelcome", "exchange", "peer_trusted", "state")
 
     def __init__(self, listener: Listener) -> None:
-        super().__init__(listener.clock, listener.wheel)
-        self._listener = listener
-        self.state = IDLE
+        super().__init__(listener)
+        self.state = FRESH
         self.exchange: Answering | None = None
         self.peer_trusted = False
+        self._unwelcome: Refused | None = None
+        """Why it may bring no request at all."""
         self._buffer = b""
         self._scanned = 0
         self._empty_lines = 0
-        self._request: RequestHead | None = None
-        self._reader: Reader | None = None
-        self._framing = LENGTH
-        self._keep = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         listener = self._listener
         self.timer.set(listener.clock.now() + listener.limits.idle_timeout)
-        refusal = listener.opened(self, transport)
-        if refusal is not None:
-            self._refuse(refusal)
+        self._unwelcome = listener.opened(self, transport)
+        if self._unwelcome is not None:
+            # Its first bytes tell in which version of HTTP it wants to hear that; who says nothing hears it soon.
+            self.timer.set(listener.clock.now() + UNWELCOME_SECONDS)
 
     # Requests
 
@@ -73,6 +67,8 @@ class DownstreamConnection(Flow):
                 self._heads(data)
             elif state == HEAD:
                 self._heads(self._buffer + data)
+            elif state == FRESH:
+                self._first(self._buffer + data)
             elif state == ACTIVE or state == DISCARDING:
                 if self._reader is not None:
                     self._body(self._reader, data)
@@ -82,6 +78,22 @@ class DownstreamConnection(Flow):
             self._refuse(refused)
         except Exception:
             self._bug()
+
+    def _first(self, data: bytes) -> None:
+        """The first bytes: who knows that we speak HTTP/2 begins with its preface (RFC 9113 section 3.3)."""
+        if data.startswith(PREFACE):
+            self.state = CLOSED
+            self.timer.cancel()
+            self._listener.speak_http2(self, self._transport, self._unwelcome).data_received(data[len(PREFACE) :])
+        elif self._unwelcome is not None and not PREFACE.startswith(data):
+            self._refuse(self._unwelcome)
+        elif not PREFACE.startswith(data):
+            self.state = IDLE
+            self._heads(data)
+        else:
+            if data and not self._buffer:
+                self.timer.set(self._listener.clock.now() + self._listener.limits.header_timeout)
+            self._buffer = data
 
     def _bug(self) -> None:
         log.exception("a bug in handling a request; the connection is closed")
@@ -178,7 +190,7 @@ class DownstreamConnection(Flow):
         if self.state == DISCARDING:
             self._next()
         elif self.exchange is not None:
-            self.exchange.request_end(reader.trailers)
+            self.exchange.request_end(b"", reader.trailers)
 
     def _refuse(self, refused: Refused) -> None:
         """The stream cannot be read on: whoever is to be told is told, and it ends."""
@@ -196,81 +208,6 @@ class DownstreamConnection(Flow):
             self.reply(self._listener.refusal(refused, self.peer))
 
     # Responses
-
-    def inform(self, head: ResponseHead) -> None:
-        request = self._request
-        if request is not None and request.version_11 and (head.status != 100 or request.expects_continue):
-            self._transport.write(head.render(False, b""))
-
-    def respond(self, head: ResponseHead, own_reasons: bool, lines: bytes, body: bytes, end: bool) -> None:
-        request = self._request
-        assert request is not None
-        self._framing = LENGTH
-        # hot: the plain case is asked here, the others there.
-        keep = request.keep_alive and (self._reader is None or self._may_keep(request)) and not self._listener.closing
-        if head.length is None and head.body_follows:
-            if end:
-                lines += b"content-length: %d\r\n" % len(body)
-            elif request.version_11:
-                self._framing = CHUNKED
-                lines += b"transfer-encoding: chunked\r\n"
-                body = chunk(body) if body else b""
-            else:
-                self._framing = CLOSE
-                keep = False
-        self._keep = keep
-        if not keep or not request.version_11:
-            lines += connection_line(keep, request.version_11)
-        raw = head.render(own_reasons, lines)
-        if len(body) <= JOIN_BYTES:
-            self._transport.write(raw + body if body else raw)
-        else:
-            self._transport.writelines((raw, body))
-        if end:
-            self._responded()
-
-    def send_body(self, data: bytes) -> None:
-        if self._framing == CHUNKED:
-            write_chunk(self._transport, data)
-        else:
-            self._transport.write(data)
-
-    def end_body(self, trailers: bytes) -> None:
-        if self._framing == CHUNKED:
-            self._transport.write(last_chunk(trailers))
-        self._responded()
-
-    def reply(self, reply: Reply) -> None:
-        request = self._request
-        body = reply.body
-        to_head = request is not None and request.method == b"HEAD"
-        version_11 = request is not None and request.version_11
-        keep = request is not None and self._may_keep(request)
-        self._framing = LENGTH
-        if body is not None:
-            lines = b"content-length: %d\r\n" % len(body)
-        elif version_11:
-            self._framing = LENGTH if to_head else CHUNKED
-            lines = b"transfer-encoding: chunked\r\n"
-        else:
-            self._framing = CLOSE
-            keep = False
-            lines = b""
-        self._keep = keep
-        raw = reply.render(lines + connection_line(keep, version_11))
-        self._transport.write(raw + body if body and not to_head else raw)
-        if body is not None:
-            self._responded()
-
-    def _may_keep(self, request: RequestHead) -> bool:
-        """Whether another request may come on this connection after the response that is about to be written."""
-        if not request.keep_alive or self._listener.closing:
-            return False
-        reader = self._reader
-        if reader is None or reader.done:
-            return True
-        # A client that waits for 100 (Continue) may never send the body that we would wait for.
-        return isinstance(reader, LengthReader) and reader.left <= HELD_BYTES and not request.expects_continue
 
     def _responded(self) -> None:
         """The response is written: on to the next request, or to the end."""
@@ -358,13 +295,20 @@ class DownstreamConnection(Flow):
             self._transport.close()
             self._await_peer()
 
+    def owes(self) -> bool:
+        """Whether an answer is due, or not yet taken."""
+        return IDLE < self.state < LINGERING or self.unsent() > 0
+
+    def drain(self) -> None:
+        """The listener ends: responses say so from here on (``Listener.closing``)."""
+
     def idle_until(self) -> float:
         """The instant at which it closes unless a request comes; inf while it has one."""
-        return self.timer.due if self.state == IDLE and not self._buffer and not self._full else inf
+        return self.timer.due if self.state <= IDLE and not self._buffer and not self._full else inf
 
     def close_if_idle(self) -> None:
         """The listener drains: a connection that owes nobody an answer closes."""
-        if self.state == IDLE:
+        if self.state <= IDLE and self._unwelcome is None:
             self._close(abort=False)
 
     def eof_received(self) -> None:
@@ -390,5 +334,7 @@ class DownstreamConnection(Flow):
             self._go_on()
         elif self._is_taking():
             self._await_peer()
+        elif self.state == FRESH and self._unwelcome is not None:
+            self._refuse(self._unwelcome)
         else:
-            self._close(abort=self.state != IDLE or self.unsent() > 0)
+            self._close(abort=self.state > IDLE or self.unsent() > 0)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from sidecar.clock import Clock
 from sidecar.errors import Failure
 from sidecar.exchange.recording import unread
 from sidecar.exchange.replies import error_reply
-from sidecar.exchange.seams import Answering
-from sidecar.http.h1.request import RequestHead
-from sidecar.http.head import Refused, Settings
+from sidecar.exchange.seams import Answering, Downstream
+from sidecar.http.head import Refused, Request, Settings
 from sidecar.http.reply import Reply
 from sidecar.proxy.downstream import DownstreamConnection
-from sidecar.proxy.states import IDLE, LINGERING
+from sidecar.proxy.outbox import Outbox
 from sidecar.telemetry.access_log import AccessLog
+from sidecar.telemetry.http2 import Http2Stats
 from sidecar.telemetry.stats import Stats
 from sidecar.timing.wheel import Wheel
 
@@ -35,6 +36,27 @@ HURRIED_SECONDS = 2.0
 """How long a connection may be idle when memory is at its scarcest."""
 
 
+class Connection(Protocol):
+    """A connection from a peer, of either version of HTTP."""
+
+    peer_trusted: bool
+
+    def owes(self) -> bool:
+        """Whether an answer is due, or not yet taken."""
+        ...
+
+    def drain(self) -> None:
+        """Nothing new should begin on it."""
+        ...
+
+    def idle_until(self) -> float:
+        """The instant at which it closes unless a request comes; inf while it has one."""
+        ...
+
+    def close_if_idle(self) -> None: ...
+    def abort(self) -> None: ...
+
+
 class Listener:
     """``begin(head, connection)`` makes whoever answers a request; ``unrouted`` counts what cannot be read as one.
 
@@ -43,8 +65,8 @@ class Listener:
 
     __slots__ = (
         "_by_address", "_ending", "_max_connections", "_max_per_address", "_new_request_id", "_server", "_source",
-        "_trusted", "accepting", "access_log", "address", "begin", "clock", "closing", "connections", "limits", "name",
-        "unrouted", "wheel",
+        "_trusted", "accepting", "access_log", "address", "begin", "clock", "closing", "connections", "http2", "limits",
+        "name", "outbox", "unrouted", "wheel",
     )  # fmt: skip
 
     limits: Settings
@@ -56,20 +78,25 @@ class Listener:
     def __init__(
         self,
         name: str,
-        begin: Callable[[RequestHead, DownstreamConnection], Answering],
+        begin: Callable[[Request, Downstream], Answering],
         wheel: Wheel,
         clock: Clock,
         unrouted: Stats,
         new_request_id: Callable[[], bytes],
+        outbox: Outbox,
+        http2: Http2Stats | None = None,
     ) -> None:
         self.name = name
         self.begin = begin
         self.wheel = wheel
         self.clock = clock
         self.unrouted = unrouted
+        self.outbox = outbox
+        self.http2 = http2 or Http2Stats()
+        """Counts what HTTP/2's limits have ended."""
         self.access_log: AccessLog | None = None
         """Its scope's; for what is refused before there is an exchange."""
-        self.connections: dict[DownstreamConnection, str] = {}
+        self.connections: dict[Connection, str] = {}
         """And the address that each came from."""
         self._by_address: dict[str, int] = {}
         self._ending = False
@@ -154,7 +181,25 @@ class Listener:
             return Refused(Failure.OVERLOADED, f"{self._max_per_address} connections from {address} are open already")
         return None
 
-    def closed(self, connection: DownstreamConnection) -> None:
+    def speak_http2(
+        self, connection: DownstreamConnection, transport: asyncio.Transport, unwelcome: Refused | None
+    ) -> asyncio.Protocol:
+        """A connection's first bytes were the preface of HTTP/2: what takes its place and reads on.
+
+        ``unwelcome``: why it may bring no request, if so.
+        """
+        from sidecar.proxy.http2.downstream import Http2Downstream  # What is not spoken is not imported.
+
+        address = self.connections.pop(connection)
+        speaker = Http2Downstream(self, transport, connection.peer_trusted, address)
+        self.connections[speaker] = address
+        transport.set_protocol(speaker)
+        if unwelcome is not None:
+            self.refusal(unwelcome, address)
+            speaker.turn_away(unwelcome)
+        return speaker
+
+    def closed(self, connection: Connection) -> None:
         address = self.connections.pop(connection)
         here = self._by_address[address] = self._by_address[address] - 1
         if not here:
@@ -166,7 +211,7 @@ class Listener:
         request_id = self._new_request_id()
         wall = self.clock.wall()
         self.unrouted.record(b"", failure.status, failure.reason, 0.0)
-        if self.access_log is not None and self.access_log.wants(failure.status, failure.reason):
+        if self.access_log is not None and self.access_log.wants(True):
             self.access_log.record(unread(wall, self.unrouted, failure, request_id, peer))
         retry_after = 1.0 if failure is Failure.OVERLOADED else None
         return error_reply(failure, refused.detail, self._source, request_id, wall, retry_after)
@@ -175,11 +220,16 @@ class Listener:
         """From here on every response is its connection's last."""
         self._ending = True
         self.closing = True
+        for connection in tuple(self.connections):
+            connection.drain()
 
     def spare_memory(self, haste: float, last: bool) -> None:
         """Holds fewer connections. ``haste``: from 0 (``idle_timeout`` holds) to 1 (``HURRIED_SECONDS`` in its place), in
         equal ratios, for halfway down from an hour is still half an hour; ``last``: as after ``end``, while it is set."""
         self.closing = last or self._ending
+        if last:
+            for connection in tuple(self.connections):
+                connection.drain()
         patience = self.limits.idle_timeout
         if haste > 0.0 and patience > HURRIED_SECONDS:
             early = patience - patience * (HURRIED_SECONDS / patience) ** haste
@@ -195,7 +245,7 @@ class Listener:
 
     def owing(self) -> int:
         """How many connections have an answer due, or not yet taken."""
-        return sum((one.state != IDLE and one.state < LINGERING) or one.unsent() > 0 for one in tuple(self.connections))
+        return sum(one.owes() for one in tuple(self.connections))
 
     async def close(self) -> None:
         if self._server is not None:

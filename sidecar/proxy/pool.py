@@ -1,5 +1,8 @@
 """Connections to endpoints: idle ones are kept, missing ones are made, who has to wait waits in line.
 
+Of HTTP/2 a connection stands among the idle ones as long as its endpoint takes another stream on it. An endpoint has a
+pool for each of the two, made when it is first needed.
+
 Everything is maintained when it changes, nothing is recomputed: handing a connection out removes it, a line of waiters
 never stands before an idle connection, and there are never more connections being made than there are waiters, but for
 one to an endpoint that nobody could be connected to lately (``recovery``).
@@ -19,13 +22,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.clock import Clock
 from sidecar.errors import Failure
-from sidecar.exchange.seams import ANY, SURE, Freshness, Waiter
+from sidecar.exchange.seams import ANY, SURE, Freshness, Upstream, Waiter
 from sidecar.http.head import Settings
 from sidecar.model import Dial, Endpoint
+from sidecar.proxy.outbox import Outbox
 from sidecar.proxy.recovery import Recovery
 from sidecar.proxy.upstream import UpstreamConnection
 from sidecar.timing.wheel import Wheel
 
+if TYPE_CHECKING:
+    from sidecar.proxy.http2.upstream import Http2Upstream
+
+EXPECTED_STREAMS: Final = 100
+"""What a peer should take at a time on a connection, until it has said so (RFC 9113 section 6.5.2)."""
 UNLEARNED_SURE_AGE: Final = 1.0
 """Seconds of idleness that are safe to assume of any endpoint."""
 SURE_SHARE: Final = 0.5
@@ -38,16 +47,47 @@ class Dialer(Protocol):
     def dial(self, pool: EndpointPool, endpoint: Endpoint, settings: Dial) -> None: ...
 
 
+class Connection(Protocol):
+    """A connection to an endpoint, of either version of HTTP."""
+
+    state: int
+    idle_since: float
+
+    @property
+    def resting(self) -> bool:
+        """Whether it carries no request."""
+        ...
+
+    def ready(self, now: float) -> None:
+        """It stands: from here on it is in its pool while it can take a request."""
+        ...
+
+    def assign(self, exchange: Waiter) -> Upstream:
+        """Gives ``exchange`` what it asks the endpoint by. Who has no more to give leaves its pool."""
+        ...
+
+    def retire(self) -> None:
+        """Closes of our own accord what is among the idle ones."""
+        ...
+
+    def cancel(self) -> None: ...
+
+
 class EndpointPool:
-    """The connections to one endpoint."""
+    """The connections to one endpoint that speak one version of HTTP."""
 
-    __slots__ = ("_pools", "_settings", "connecting", "endpoint", "idle", "idle_limit", "open", "waiters")
+    __slots__ = (
+        "_pools", "_settings", "connecting", "endpoint", "http2", "idle", "idle_limit", "open", "slots", "waiters",
+    )  # fmt: skip
 
-    def __init__(self, pools: Pools, endpoint: Endpoint) -> None:
+    def __init__(self, pools: Pools, endpoint: Endpoint, http2: bool) -> None:
         self._pools = pools
         self.endpoint = endpoint
+        self.http2 = http2
+        self.slots = EXPECTED_STREAMS if http2 else 1
+        """How many requests a new connection will carry at a time."""
         self._settings = Dial()
-        self.idle: list[UpstreamConnection] = []
+        self.idle: list[Connection] = []
         """The most recently used one is last, and is taken first."""
         self.waiters: deque[Waiter] = deque()
         self.connecting = 0
@@ -73,11 +113,10 @@ class EndpointPool:
     def leave(self, waiter: Waiter) -> None:
         self.waiters.remove(waiter)
 
-    def serve(self, connection: UpstreamConnection) -> None:
+    def serve(self, connection: Connection) -> None:
         """A connection is ready and somebody waits for one: the first in line gets it."""
         waiter = self.waiters.popleft()
-        connection.assign(waiter)
-        waiter.connected(connection)
+        waiter.connected(connection.assign(waiter))
 
     def closed(self) -> None:
         """One of our connections has gone."""
@@ -94,7 +133,10 @@ class EndpointPool:
             self.idle_limit = min(self.idle_limit, idle_limit)
 
     def _refill(self) -> None:
-        while self.connecting < len(self.waiters) and self.open + self.connecting < self._settings.max_connections:
+        while (
+            self.connecting * self.slots < len(self.waiters)
+            and self.open + self.connecting < self._settings.max_connections
+        ):
             self.connect()
 
     def connect(self) -> None:
@@ -102,7 +144,7 @@ class EndpointPool:
         self.connecting += 1
         self._pools.dialer.dial(self, self.endpoint, self._settings)
 
-    def dialed(self, connection: UpstreamConnection) -> None:
+    def dialed(self, connection: Connection) -> None:
         """A connection that was being made stands."""
         self.connecting -= 1
         self._pools.recovery.stands(self.endpoint)
@@ -117,29 +159,46 @@ class EndpointPool:
             self.waiters.popleft().connect_failed(failure, detail)
         self._refill()
 
-    def new_connection(self) -> UpstreamConnection:
-        return UpstreamConnection(self, self.endpoint.label, self._pools)
+    def new_connection(self) -> UpstreamConnection | Http2Upstream:
+        if not self.http2:
+            return UpstreamConnection(self, self.endpoint.label, self._pools)
+        # What is not spoken is not imported.
+        from sidecar.proxy.http2.upstream import Http2Upstream
+
+        return Http2Upstream(self, self.endpoint.label, self._pools)
 
     def close(self) -> None:
         for connection in tuple(self.idle):
             connection.retire()
 
+    @property
+    def resting(self) -> int:
+        return sum(connection.resting for connection in self.idle)
+
     def __repr__(self) -> str:
         return (
-            f"<EndpointPool {self.endpoint.label}: {self.open} open, {len(self.idle)} idle,"
-            f" {self.connecting} connecting, {len(self.waiters)} waiting>"
+            f"<EndpointPool {self.endpoint.label} {'HTTP/2' if self.http2 else 'HTTP/1'}: {self.open} open,"
+            f" {self.resting} idle, {self.connecting} connecting, {len(self.waiters)} waiting>"
         )
 
 
 class Pools:
     """All pools of one sidecar, and what their connections share."""
 
-    __slots__ = ("_pools", "clock", "dialer", "limits", "recovery", "wheel")
+    __slots__ = ("_pools", "clock", "dialer", "limits", "outbox", "recovery", "wheel")
 
     def __init__(
-        self, wheel: Wheel, clock: Clock, limits: Settings, dialer: Dialer, changed: Callable[[str], None]
+        self,
+        wheel: Wheel,
+        clock: Clock,
+        limits: Settings,
+        dialer: Dialer,
+        changed: Callable[[str], None],
+        outbox: Outbox,
     ) -> None:
-        """``changed`` is told a service that has an endpoint less or more that can be connected to."""
+        """``changed`` is told a service that has an endpoint less or more that can be connected to; ``outbox`` is where
+        connections of HTTP/2 write."""
+        self.outbox = outbox
         self.recovery = Recovery(wheel, clock, changed)
         self.wheel = wheel
         self.clock = clock
@@ -147,36 +206,43 @@ class Pools:
         self.dialer = dialer
         self._pools: set[EndpointPool] = set()
 
-    def check_out(
-        self, endpoint: Endpoint, waiter: Waiter, freshness: Freshness, dial: Dial
-    ) -> UpstreamConnection | None:
-        pool = endpoint.pool
+    def check_out(self, endpoint: Endpoint, waiter: Waiter, freshness: Freshness, dial: Dial) -> Upstream | None:
+        http2 = dial.http2
+        if http2 is None:
+            http2 = waiter.head.http2
+        pool = endpoint.http2_pool if http2 else endpoint.pool
         if pool is None:
-            pool = endpoint.pool = EndpointPool(self, endpoint)
-            self._pools.add(pool)
+            pool = self._new_pool(endpoint, http2)
         if TYPE_CHECKING:  # hot: nobody else makes pools.
             assert isinstance(pool, EndpointPool)
         idle = pool.idle
         # hot: an idle connection that any request may have.
         if idle and (freshness is ANY or (freshness is SURE and pool.sure())):
-            connection = idle.pop()
-            connection.assign(waiter)
-            return connection
+            return idle[-1].assign(waiter)
         pool.wait(waiter, dial)
         return None
 
+    def _new_pool(self, endpoint: Endpoint, http2: bool) -> EndpointPool:
+        pool = EndpointPool(self, endpoint, http2)
+        if http2:
+            endpoint.http2_pool = pool
+        else:
+            endpoint.pool = pool
+        self._pools.add(pool)
+        return pool
+
     def leave(self, endpoint: Endpoint, waiter: Waiter) -> None:
-        pool = endpoint.pool
-        assert isinstance(pool, EndpointPool)
-        pool.leave(waiter)
+        for pool in (endpoint.pool, endpoint.http2_pool):
+            if isinstance(pool, EndpointPool) and waiter in pool.waiters:
+                pool.leave(waiter)
 
     def forget(self, endpoint: Endpoint) -> None:
         """The endpoint is gone from its service: its idle connections close, those in use finish."""
-        pool = endpoint.pool
-        if isinstance(pool, EndpointPool):
-            pool.close()
-            self._pools.discard(pool)
-            self.recovery.forget(endpoint)
+        self.recovery.forget(endpoint)
+        for pool in (endpoint.pool, endpoint.http2_pool):
+            if isinstance(pool, EndpointPool):
+                pool.close()
+                self._pools.discard(pool)
 
     def close(self) -> None:
         self.recovery.close()

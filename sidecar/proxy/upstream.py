@@ -13,10 +13,10 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import Failure
-from sidecar.exchange.seams import Waiter
+from sidecar.exchange.seams import Waiter, Written
 from sidecar.http.h1.body import ChunkedReader, CloseReader, LengthReader, Reader, chunk, last_chunk, payloads
 from sidecar.http.h1.response import ResponseHead, check_partial, parse
-from sidecar.http.head import Refused
+from sidecar.http.head import Field, Refused
 from sidecar.proxy.flow import JOIN_BYTES, write_chunk
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class UpstreamConnection(asyncio.Protocol):
         "_timer", "_transport", "exchange", "idle_since", "reused", "silent", "state",
     )  # fmt: skip
 
+    http2: Final = False
+    resting: Final = True
+    """Of those in the pool."""
     _transport: asyncio.Transport
 
     def __init__(self, pool: EndpointPool, name: str, pools: Pools) -> None:
@@ -68,13 +71,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def ready(self, now: float) -> None:
         """It is open, or its exchange has ended well: ready for the next."""
-        self.state = IDLE
         self.idle_since = now
         self._timer.set(now + IDLE_SECONDS)
         pool = self._pool
         if pool.waiters:
             pool.serve(self)
         else:
+            self.state = IDLE
             pool.idle.append(self)
 
     def retire(self) -> None:
@@ -82,16 +85,21 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.idle.remove(self)
         self._close()
 
-    def assign(self, exchange: Waiter) -> None:
+    def assign(self, exchange: Waiter) -> UpstreamConnection:
+        if self.state == IDLE:
+            self._pool.idle.pop()  # The pool gives the last of them.
         self.state = BUSY
         self.exchange = exchange
         self._timer.due = inf
+        return self
 
-    def send(self, head: bytes, chunked: bool, body: bytes, end: bool, trailers: bytes) -> None:
+    def send(self, head: Written, chunked: bool, body: bytes, end: bool, trailers: list[Field]) -> None:
         self._request_sent = end
         self._chunked = chunked
         self.silent = True
         self._interims = 0
+        if TYPE_CHECKING:  # hot: what speaks HTTP/1 is given bytes.
+            assert isinstance(head, bytes)
         if chunked:
             body = (chunk(body) if body else b"") + (last_chunk(trailers) if end else b"")
         if len(body) <= JOIN_BYTES:
@@ -105,8 +113,10 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._transport.write(data)
 
-    def end_body(self, trailers: bytes) -> None:
+    def end_body(self, data: bytes, trailers: list[Field]) -> None:
         self._request_sent = True
+        if data:
+            self.send_body(data)
         if self._chunked:
             self._transport.write(last_chunk(trailers))
 
@@ -228,7 +238,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _end_of(self, exchange: Waiter, reader: Reader) -> None:
         if reader.done and self.state == BUSY:
             self._done(reader.rest, self._pools.clock.now())
-            exchange.response_end(reader.trailers)
+            exchange.response_end(b"", reader.trailers)
 
     def _interim(self, exchange: Waiter, head: ResponseHead) -> None:
         self._interims += 1
@@ -279,7 +289,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.state = CLOSED
         elif in_order and isinstance(self._reader, CloseReader):
             self._done(b"", self._pools.clock.now())
-            exchange.response_end(b"")
+            exchange.response_end(b"", [])
         else:
             self._broken(Failure.UPSTREAM_RESET, f"{self._name} closed the connection before its response was complete")
 

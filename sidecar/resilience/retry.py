@@ -17,9 +17,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from sidecar.clock import Random
-from sidecar.errors import Failure
+from sidecar.errors import Failure, GrpcError
 from sidecar.model import Duration
 from sidecar.resilience import budget as budgets
+from sidecar.resilience.grpc import NUMBERS
 from sidecar.resilience.outcome import CONDITIONS, Condition, is_failure_status
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
@@ -30,6 +31,9 @@ UNPROCESSED = frozenset(
 )
 """After these no application has seen the request, so that any method may be tried again. The last three are what a
 peer's sidecar answers before it hands anything on."""
+
+GrpcMethod = Annotated[str, msgspec.Meta(title="grpc method")]
+"""``/package.Service/Method``, or ``/package.Service/*`` for all of a service."""
 
 _MAX_DIGITS = 10
 _MAX_DATE = 64
@@ -51,6 +55,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "timeout",
         "5xx",
     )
+    grpc_statuses: Annotated[
+        tuple[GrpcError, ...],
+        msgspec.Meta(description="Statuses of gRPC after which a call of `grpc_methods` may be tried again."),
+    ] = ()
+    grpc_methods: Annotated[
+        tuple[GrpcMethod, ...],
+        msgspec.Meta(
+            description="Methods of gRPC that may be tried again after `grpc_statuses`: "
+            '`"/package.Service/Method"`, `"/package.Service/*"`.'
+        ),
+    ] = ()
     budget: Annotated[
         budgets.Settings,
         msgspec.Meta(
@@ -62,7 +77,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Retry:
     """The retry rules of one route."""
 
-    __slots__ = ("_allowed", "_jitter", "_random", "_statuses", "max_retries", "settings")
+    __slots__ = (
+        "_allowed",
+        "_grpc_methods",
+        "_grpc_services",
+        "_grpc_statuses",
+        "_jitter",
+        "_random",
+        "_statuses",
+        "max_retries",
+        "settings",
+    )
 
     def __init__(self, settings: Settings, random: Random) -> None:
         self.settings = settings
@@ -71,6 +96,10 @@ class Retry:
         self._jitter = settings.jitter == "full"
         self._statuses = "5xx" in settings.on
         self._allowed = frozenset(failure for failure, condition in CONDITIONS.items() if condition in settings.on)
+        self._grpc_statuses = frozenset(NUMBERS[name] for name in settings.grpc_statuses)
+        methods = [method.encode() for method in settings.grpc_methods]
+        self._grpc_methods = frozenset(methods)
+        self._grpc_services = frozenset(method[:-1] for method in methods if method.endswith(b"*"))
 
     def delay(self, retries: int) -> float:
         """Seconds to wait before the next retry, after ``retries`` of them were made (0 before the first)."""
@@ -88,6 +117,13 @@ class Retry:
     def allows_failure(self, failure: Failure) -> bool:
         """Whether an attempt that ended so, without a response, is worth another try."""
         return failure in self._allowed
+
+    def allows_grpc(self, status: int, path: bytes) -> bool:
+        """Whether a gRPC response with this status is worth another try, and the method bears it: that it changes nothing
+        when it is called twice only the configuration can say, since all calls are POST."""
+        return status in self._grpc_statuses and (
+            path in self._grpc_methods or path[: path.rfind(b"/") + 1] in self._grpc_services
+        )
 
 
 def parse_retry_after(value: bytes, wall_now: float) -> float | None:

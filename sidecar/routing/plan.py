@@ -17,7 +17,7 @@ from sidecar.balance import Balancer
 from sidecar.errors import Failure
 from sidecar.filters import Filter
 from sidecar.http.h1.fields import HOP_BY_HOP
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Field, Request, Section
 from sidecar.model import Dial, Endpoint
 from sidecar.resilience import breaker as breakers
 from sidecar.resilience import standing
@@ -43,7 +43,7 @@ PASSTHROUGH: Final = Direction.PASSTHROUGH
 
 # The fields that a sidecar writes itself: what the sender put there has been read, and goes. Where a request has passed
 # is kept while it goes from sidecar to sidecar, since a loop may be longer than one of them, and is no application's affair.
-OURS = frozenset((b"traceparent", b"x-request-timeout-ms"))
+OURS = frozenset((b"traceparent", b"x-request-timeout-ms", b"grpc-timeout"))
 DROPPED = {
     Direction.INBOUND: HOP_BY_HOP | OURS | {b"x-sidecar-passed"},
     Direction.OUTBOUND: HOP_BY_HOP | OURS | {b"x-sidecar-attempt"},
@@ -51,7 +51,7 @@ DROPPED = {
 }
 
 
-Key = Callable[[RequestHead, str], int | None]
+Key = Callable[[Request, str], int | None]
 """From a request's head and its peer's address, 64 bits that are the same for requests that belong together."""
 
 
@@ -129,6 +129,11 @@ class RoutePlan:
     slow: float
     first: bytes
     """``attempt_lines`` of a first attempt that has all of ``timeout`` before it, as most have."""
+    identity: bytes
+    first_fields: list[Field]
+    """The same as fields of HTTP/2."""
+    unbounded_fields: list[Field]
+    """The same where nothing but a gRPC call's own deadline bounds it."""
 
 
 def attempt_lines(direction: Direction, deadline: float, now: float, attempt: int, mark: bytes) -> bytes:
@@ -136,6 +141,17 @@ def attempt_lines(direction: Direction, deadline: float, now: float, attempt: in
     left = b"\r\nx-request-timeout-ms: %d" % remaining_ms(deadline, now) if deadline != inf else b""
     number = b"\r\nx-sidecar-attempt: %d" % attempt if direction is OUTBOUND else b""
     return left + number + mark
+
+
+def attempt_fields(direction: Direction, deadline: float, now: float, attempt: int, identity: bytes) -> list[Field]:
+    """The same as fields of HTTP/2."""
+    fields: list[Field] = []
+    if deadline != inf:
+        fields.append((b"x-request-timeout-ms", b"%d" % remaining_ms(deadline, now), now != 0.0))
+    if direction is OUTBOUND:
+        fields.append((b"x-sidecar-attempt", b"%d" % attempt, False))
+        fields.append((b"x-sidecar-passed", identity, False))
+    return fields
 
 
 def compile_plan(
@@ -171,4 +187,9 @@ def compile_plan(
         dropped=DROPPED[direction],
         slow=inf if slow is None else slow,
         first=attempt_lines(direction, inf if timeout is None else timeout, 0.0, 1, mark),
+        identity=identity,
+        first_fields=Section(
+            attempt_fields(direction, inf if timeout is None else timeout, 0.0, 1, identity), again=True
+        ),
+        unbounded_fields=Section(attempt_fields(direction, inf, 0.0, 1, identity), again=True),
     )

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sidecar.clock import Random
 from sidecar.errors import Failure
-from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Request
 from sidecar.routing.match import Match
 from sidecar.routing.plan import RoutePlan
 
@@ -60,7 +60,7 @@ class Table:
         self,
         routes: Sequence[Route],
         services: Mapping[str, RoutePlan],
-        passthrough: Callable[[RequestHead], RoutePlan | None],
+        passthrough: Callable[[Request], RoutePlan | None],
         identity: bytes,
         look_up: Callable[[str], Lookup | None],
         owns: Callable[[str], bool] = lambda name: False,
@@ -87,7 +87,7 @@ class Table:
         """That service is forgotten again."""
         del self._services[name]
 
-    def find(self, head: RequestHead) -> RoutePlan | Failure | Lookup:
+    def find(self, head: Request) -> RoutePlan | Failure | Lookup:
         specials = head.specials
         if b"x-sidecar-passed" in specials and self._identity in specials[b"x-sidecar-passed"]:
             return Failure.LOOP_DETECTED

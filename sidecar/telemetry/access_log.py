@@ -57,6 +57,8 @@ class Entry(msgspec.Struct, gc=False):
     request_id: bytes
     trace_id: bytes
     peer: str
+    grpc_status: str = ""
+    """Of a gRPC call, by its name."""
 
 
 class AccessLog:
@@ -70,10 +72,10 @@ class AccessLog:
         self.record = record
         """Takes an entry; it must not wait."""
 
-    def wants(self, status: int, reason: str) -> bool:
-        """Whether an exchange that ended so is logged: always if it failed, whoever failed."""
+    def wants(self, failed: bool) -> bool:
+        """Whether an exchange is logged: always if it failed, whoever failed."""
         share = self._share
-        return share == 1.0 or reason != "" or status >= 500 or (share > 0.0 and self._chance() < share)
+        return share == 1.0 or failed or (share > 0.0 and self._chance() < share)
 
 
 def path_of(target: bytes) -> bytes:
@@ -98,6 +100,7 @@ class _Line(msgspec.Struct):
     request_id: str
     trace_id: str
     peer: str
+    grpc_status: str
 
 
 def _line(entry: Entry) -> _Line:
@@ -121,6 +124,7 @@ def _line(entry: Entry) -> _Line:
         entry.request_id.decode("utf-8", "backslashreplace"),
         entry.trace_id.decode("utf-8", "backslashreplace"),
         entry.peer,
+        entry.grpc_status,
     )
 
 

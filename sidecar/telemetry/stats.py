@@ -16,7 +16,7 @@ METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OP
 class Stats:
     """What happened on one route to one service, in one direction."""
 
-    __slots__ = ("buckets", "direction", "requests", "retries", "route", "seconds", "service")
+    __slots__ = ("buckets", "direction", "grpc", "requests", "retries", "route", "seconds", "service")
 
     def __init__(self, direction: str, service: str, route: str) -> None:
         self.direction = direction
@@ -24,8 +24,10 @@ class Stats:
         self.route = route
         self.requests: dict[tuple[bytes, int, str], int] = {}
         """By method (``OTHER`` if unknown), status and reason (empty on success)."""
+        self.grpc: dict[tuple[int, str, int], int] = {}
+        """Of these the gRPC calls, by the status of gRPC, reason and the status of HTTP."""
         self.retries: dict[str, int] = {}
-        """By what made them necessary: a reason, or ``5xx``."""
+        """By what made them necessary: a reason, ``5xx``, or the name of a gRPC status."""
         self.buckets = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
 
@@ -37,6 +39,15 @@ class Stats:
             self.requests[key] = 1
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
+
+    def record_grpc(self, status: int, reason: str, http: int = 200) -> None:
+        """Beside ``record``: the request was a gRPC call. ``http`` is what ``record`` was told, so that nobody takes one
+        failure for two: a response that is not gRPC's has another status than 200, and one of gRPC that is made of it."""
+        key = (status, reason, http)
+        try:
+            self.grpc[key] += 1  # hot
+        except KeyError:
+            self.grpc[key] = 1
 
     def retried(self, cause: str) -> None:
         self.retries[cause] = self.retries.get(cause, 0) + 1

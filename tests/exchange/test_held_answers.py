@@ -86,7 +86,7 @@ def test_what_was_read_already_when_reading_stopped_belongs_to_the_held_answer()
 
 
 def test_a_held_answer_that_ends_meanwhile_is_whole() -> None:
-    """Its connection is ready for others, and it is still the answer if there is no other."""
+    """Its connection is ready for others, and it is still the answer if there is no other, trailers and all."""
     world = mesh(more=PATIENT)
     begun = watch(world)
     client = world.client()
@@ -96,7 +96,7 @@ def test_a_held_answer_that_ends_meanwhile_is_whole() -> None:
     assert not server.paused
     lose_endpoints(world)
     world.pass_time(0.2)
-    assert heard(client).body == b"hello"
+    assert heard(client).body == b"5\r\nhello\r\n0\r\nx-end: 1\r\n\r\n"
     world.settle()
     all_given_back(world, begun)
 

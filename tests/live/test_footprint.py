@@ -27,6 +27,7 @@ UNUSED = {
     "h11",
     "h2",
     "hpack",
+    "jh2",
     "httptools",
     "pycares",
     "requests",

@@ -70,6 +70,7 @@ def test_a_sidecar_beyond_its_memory_refuses_requests_and_answers_probes() -> No
 def test_the_memory_of_a_process_is_read_from_the_kernel() -> None:
     """What it allocates is seen, and what it frees is given back."""
     memory = Memory()
+    give_back()  # What tests before this one have left.
     before = memory.resident()
     held = [bytes(2048) for _ in range(50_000)]
     assert memory.resident() - before > 60_000_000

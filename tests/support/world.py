@@ -168,6 +168,9 @@ class Peer:
         self.writes += 1
         self.received += data
 
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
     def writelines(self, pieces: tuple[bytes, ...]) -> None:
         self.write(b"".join(pieces))
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 
 from sidecar.errors import Failure
 from sidecar.http.h1.request import RequestHead
+from sidecar.http.head import Field
 from sidecar.proxy.downstream import DownstreamConnection
 from tests.support.world import Peer, World
 from tests.wire.mutants import REQUESTS, RESPONSES, mutants
@@ -44,9 +45,10 @@ class Believed:
         self.body += data
         self.exchange.request_body(data)  # type: ignore[attr-defined]
 
-    def request_end(self, trailers: bytes) -> None:
+    def request_end(self, data: bytes, trailers: list[Field]) -> None:
+        self.body += data
         self.whole = True
-        self.exchange.request_end(trailers)  # type: ignore[attr-defined]
+        self.exchange.request_end(data, trailers)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.exchange, name)

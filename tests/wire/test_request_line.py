@@ -73,9 +73,9 @@ def test_another_version_of_http_is_named_in_the_refusal(version: bytes) -> None
     refused(b"GET / " + version + REST, Failure.HTTP_VERSION)
 
 
-def test_the_preface_of_http_2_is_another_version() -> None:
-    """S19, H13: prior knowledge of HTTP/2 on this listener is 505 as well."""
-    refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Failure.HTTP_VERSION)
+def test_what_begins_like_http_2_and_goes_on_otherwise_is_another_version() -> None:
+    """S19, H13: the first bytes are the whole preface of HTTP/2, or a request in a version that we do not speak."""
+    refused(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", Failure.HTTP_VERSION)
 
 
 @pytest.mark.parametrize(

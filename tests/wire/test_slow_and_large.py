@@ -343,10 +343,12 @@ def forwarded_once(target: bytes) -> bytes:
 
 
 def test_a_connection_too_many_is_told_so_and_closed() -> None:
-    """D05: 503 overloaded with Retry-After, before it has asked for anything; the others are served, and then it would be."""
+    """D05: 503 overloaded with Retry-After, after a second without a word too; the others are served, and then it would be."""
     world = World(LISTEN + '[inbound]\nmax_connections = 2\n[services.orders]\nendpoints = ["10.0.0.1:9001"]\n')
     good = [world.client(), world.client()]
     excess = world.client()
+    assert excess.take() == b""
+    world.pass_time(1.1)
     found = response(excess)
     assert (found.status, found.reason, found.get(b"connection")) == (503, "overloaded", b"close")
     assert int(found.get(b"retry-after") or 0) >= 1
@@ -369,6 +371,7 @@ def test_a_flood_of_connections_is_cut_off_without_a_word() -> None:
     """D05: an answer for each of them would cost the file descriptors that the limit is there to save."""
     world = World(LISTEN + '[inbound]\nmax_connections = 2\n[services.orders]\nendpoints = ["10.0.0.1:9001"]\n')
     peers = [world.client() for _ in range(100)]
+    world.pass_time(1.1)
     told = [peer for peer in peers if peer.take()]
     assert 0 < len(told) <= 40
     assert all(peer.over for peer in peers[2 + len(told) :])

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from sidecar.errors import Failure
 from sidecar.http.h1 import grammar
-from sidecar.http.head import Refused, Request, Settings
+from sidecar.http.h1.fields import line, split
+from sidecar.http.head import Field, Refused, Request, Settings
 
 CHUNK_LINE_BYTES = 4096
 EXTENSION_BYTES = 16384
@@ -30,12 +31,17 @@ FORBIDDEN_IN_TRAILERS = frozenset(
 FORBIDDEN_PREFIXES = (b"x-sidecar-", b"x-forwarded-")
 
 
+def may_trail(name: bytes) -> bool:
+    """Whether a field may come behind the body (RFC 9110 section 6.5.1)."""
+    return name not in FORBIDDEN_IN_TRAILERS and not name.startswith(FORBIDDEN_PREFIXES)
+
+
 class Reader(Protocol):
     done: bool
     rest: bytes
     """What came behind the body's end."""
-    trailers: bytes
-    """The trailer section as field lines, without those that may not come so late (RFC 9110 section 6.5.1)."""
+    trailers: list[Field]
+    """The trailer section, without those that may not come so late (RFC 9110 section 6.5.1)."""
 
     def feed(self, data: bytes) -> bytes:
         """The payload in ``data``. Raises ``Refused`` on broken framing."""
@@ -49,7 +55,7 @@ class LengthReader:
         self.left = length
         self.done = length == 0
         self.rest = b""
-        self.trailers = b""
+        self.trailers: list[Field] = []
 
     def feed(self, data: bytes) -> bytes:
         size = len(data)
@@ -72,7 +78,7 @@ class CloseReader:
     def __init__(self) -> None:
         self.done = False
         self.rest = b""
-        self.trailers = b""
+        self.trailers: list[Field] = []
 
     def feed(self, data: bytes) -> bytes:
         return data
@@ -96,7 +102,7 @@ class ChunkedReader:
         self.failure = failure
         self.done = False
         self.rest = b""
-        self.trailers = b""
+        self.trailers: list[Field] = []
 
     def feed(self, data: bytes) -> bytes:
         if self._kept:
@@ -169,12 +175,7 @@ class ChunkedReader:
         self._check_trailers(section)
         if not grammar.TRAILER_SECTION.fullmatch(section):
             raise Refused(self.failure, "the trailer section is malformed")
-        self.trailers = b"".join(
-            line
-            for line in section.splitlines(keepends=True)
-            if line.partition(b":")[0].lower() not in FORBIDDEN_IN_TRAILERS
-            and not line.lower().startswith(FORBIDDEN_PREFIXES)
-        )
+        self.trailers = [field for field in split(section) if may_trail(field[0])]
         self.done = True
         self.rest = data[end + 2 :]
         return end + 2
@@ -228,5 +229,7 @@ def chunk_pieces(data: bytes) -> tuple[bytes, bytes, bytes]:
     return b"%x\r\n" % len(data), data, b"\r\n"
 
 
-def last_chunk(trailers: bytes) -> bytes:
-    return b"0\r\n%b\r\n" % trailers
+def last_chunk(trailers: list[Field]) -> bytes:
+    if not trailers:
+        return b"0\r\n\r\n"
+    return b"0\r\n%b\r\n" % b"".join(line(name, value) for name, value, _ in trailers)

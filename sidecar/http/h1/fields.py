@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from sidecar.http.head import Field
+
 # Fields between two neighbours only (RFC 9110 section 7.6.1). Transfer-Encoding and Expect are written anew where they hold.
 HOP_BY_HOP = frozenset(
     (
@@ -20,8 +22,24 @@ PROTECTED = frozenset(
     )
 )  # fmt: skip
 
+FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip")
+"""What says who the client was (only a trusted sender may)."""
+
 MANY = 16
 """From so many names on, looking at each line is cheaper than looking for each name: a ``Connection`` may list thousands."""
+
+
+def line(name: bytes, value: bytes) -> bytes:
+    return b"%b: %b\r\n" % (name, value)
+
+
+def split(lines: bytes) -> list[Field]:
+    """Well-formed field lines as fields of HTTP/2."""
+    fields = []
+    for each in lines.splitlines():
+        name, _, value = each.partition(b":")
+        fields.append((name.lower(), value.strip(b" \t"), False))
+    return fields
 
 
 def joined(values: Iterable[bytes]) -> bytes:

@@ -7,22 +7,32 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import ClassVar
 
 import msgspec
 
 from sidecar.errors import Failure
 from sidecar.http.h1 import grammar
-from sidecar.http.h1.fields import connection_tokens, content_length, joined, nominated, value_of, without
+from sidecar.http.h1.fields import (
+    FORWARDED,
+    HOP_BY_HOP,
+    connection_tokens,
+    content_length,
+    joined,
+    nominated,
+    split,
+    value_of,
+    without,
+)
 from sidecar.http.h1.refuse import check_request_line, check_transfer_coding, diagnose
-from sidecar.http.head import Refused, Settings
+from sidecar.http.head import Field, Refused, Settings
 
 HOST_BYTES = 270
 """A DNS name has at most 253 bytes; the bound keeps what is remembered of hosts small."""
-# What says who the client was (only a trusted sender may).
-FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip")
 # What says how long the body is, and what becomes of the connection.
 FRAMING = frozenset((b"content-length", b"transfer-encoding", b"expect", b"connection"))
 # What makes the head go on other than it came.
+HOST = frozenset((b"host",))
 CHANGED = frozenset((b"transfer-encoding", b"expect", b"connection"))
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 
@@ -49,19 +59,16 @@ class RequestHead(msgspec.Struct, eq=False):
     absolute: bool = False
     expects_continue: bool = False
 
+    http2: ClassVar[bool] = False
+    grpc: ClassVar[bool] = False
+
     def get(self, name: bytes) -> bytes | None:
         return value_of(self.raw, self._low, name)
 
     def path(self) -> bytes:
-        """The target's path, without its query."""
         return self.target.partition(b"?")[0]
 
     def render(self, drop: frozenset[bytes], lines: bytes, forwarded: bool) -> bytes:
-        """The head as it is sent on, ``lines`` of ours added.
-
-        ``drop`` names the special fields that go, among them those of one hop; ``forwarded`` says whether the sender
-        may tell who the client was.
-        """
         raw = self.raw
         if self.plain:
             return raw[:-2] + lines + b"\r\n"  # hot: most requests go on as they came.
@@ -85,6 +92,29 @@ class RequestHead(msgspec.Struct, eq=False):
         begin = raw.find(b"\n") + 1
         fields = without(raw, self._low, begin, names) if names else raw[begin:-2]
         return b"".join((self.method, b" ", self.target, b" HTTP/1.1\r\n", fields, lines, b"\r\n"))
+
+    def fields(self, drop: frozenset[bytes], forwarded: bool) -> list[Field]:
+        raw = self.raw
+        tokens = self.specials.get(b"connection")
+        drop = drop.union(HOP_BY_HOP, HOST, () if tokens is None else nominated(tokens))
+        fields: list[Field] = [
+            (b":method", self.method, False),
+            (b":scheme", b"http", False),
+            (b":path", self.target, False),
+            (
+                b":authority",
+                self.specials.get(b"host", b"").rstrip(b" \t") or self.authority().encode() or b"localhost",
+                False,
+            ),
+        ]
+        for field in split(raw[raw.find(b"\n") + 1 : -2]):
+            if field[0] not in drop and (forwarded or not field[0].startswith(FORWARDED)):
+                fields.append(field)
+        if b"trailers" in [token.strip(b" \t") for token in self.specials.get(b"te", b"").split(b",")]:
+            fields.append((b"te", b"trailers", False))
+        if self.expects_continue:
+            fields.append((b"expect", b"100-continue", False))
+        return fields
 
     def authority(self) -> str:
         return f"{self.host}:{self.port}" if self.port else self.host
@@ -153,8 +183,12 @@ def _join_repeated(request: RequestHead, found: list[tuple[bytes, bytes]]) -> No
 
 @lru_cache(maxsize=1024)
 def _authority(value: bytes) -> tuple[str, int] | None:
+    return authority_of(value.rstrip(b" \t"))
+
+
+def authority_of(value: bytes) -> tuple[str, int] | None:
     """Host without its trailing dot, and port (0 if none) of a lower-cased authority; ``None`` if it is malformed."""
-    match = grammar.AUTHORITY.fullmatch(value.rstrip(b" \t"))
+    match = grammar.AUTHORITY.fullmatch(value)
     if match is None:
         return None
     host = match[1].decode().rstrip(".")

@@ -8,10 +8,20 @@ import msgspec
 
 from sidecar.errors import Failure
 from sidecar.http.h1 import grammar
-from sidecar.http.h1.fields import HOP_BY_HOP, connection_tokens, content_length, joined, nominated, value_of, without
-from sidecar.http.head import Refused, Settings
+from sidecar.http.h1.fields import (
+    HOP_BY_HOP,
+    connection_tokens,
+    content_length,
+    joined,
+    nominated,
+    split,
+    value_of,
+    without,
+)
+from sidecar.http.head import Field, Refused, Settings
 
 NO_SPECIALS: Mapping[bytes, bytes] = {}
+CONNECTION = frozenset((b"connection",))
 NO_CONTENT = frozenset((b"content-length",))
 RESPONSE_HEAD_LINES = 200
 LEAST_BYTES = 4 * RESPONSE_HEAD_LINES
@@ -44,7 +54,6 @@ class ResponseHead(msgspec.Struct, eq=False):
         return b"transfer-encoding" in self.specials
 
     def render(self, own_reasons: bool, lines: bytes) -> bytes:
-        """The head as it is sent on with ``lines`` added; ``x-sidecar-*`` stays only if the sender may say so."""
         raw = self.raw
         if self.common:
             # hot: the status line stands, and one line has to go or none.
@@ -56,6 +65,14 @@ class ResponseHead(msgspec.Struct, eq=False):
         names = self._dropped(own_reasons)
         fields = without(raw, self._low, begin, names) if names else raw[begin:-2]
         return b"".join((b"HTTP/1.1 ", raw[9:begin], fields, lines, b"\r\n"))
+
+    def fields(self, own_reasons: bool) -> list[Field]:
+        raw = self.raw
+        names = self._dropped(own_reasons)
+        if self.common:
+            names = names.union(CONNECTION)  # It may be there, and nobody has looked.
+        kept = [field for field in split(raw[raw.find(b"\n") + 1 : -2]) if field[0] not in names]
+        return [(b":status", b"%d" % self.status, False), *kept]
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status}>"  # A dump must not show what it carries.
