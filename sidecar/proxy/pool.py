@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from sidecar.clock import Clock
 from sidecar.errors import Failure
 from sidecar.exchange.seams import ANY, SURE, Freshness, Upstream, Waiter
+from sidecar.http.h2.frames import STREAMS
 from sidecar.http.head import Settings
 from sidecar.model import Dial, Endpoint
 from sidecar.proxy.outbox import Outbox
@@ -33,8 +34,6 @@ from sidecar.timing.wheel import Wheel
 if TYPE_CHECKING:
     from sidecar.proxy.http2.upstream import Http2Upstream
 
-EXPECTED_STREAMS: Final = 100
-"""What a peer should take at a time on a connection, until it has said so (RFC 9113 section 6.5.2)."""
 UNLEARNED_SURE_AGE: Final = 1.0
 """Seconds of idleness that are safe to assume of any endpoint."""
 SURE_SHARE: Final = 0.5
@@ -77,15 +76,17 @@ class EndpointPool:
     """The connections to one endpoint that speak one version of HTTP."""
 
     __slots__ = (
-        "_pools", "_settings", "connecting", "endpoint", "http2", "idle", "idle_limit", "open", "slots", "waiters",
+        "_pools", "_settings", "connecting", "endpoint", "http2", "idle", "idle_limit", "open", "slots", "unsaid", "waiters",
     )  # fmt: skip
 
     def __init__(self, pools: Pools, endpoint: Endpoint, http2: bool) -> None:
         self._pools = pools
         self.endpoint = endpoint
         self.http2 = http2
-        self.slots = EXPECTED_STREAMS if http2 else 1
-        """How many requests a new connection will carry at a time."""
+        self.slots = STREAMS if http2 else 1
+        """How many requests a new connection will carry at a time, as far as is known."""
+        self.unsaid = 0
+        """Connections that stand, and have not said yet how many they carry: they may be for everybody in line."""
         self._settings = Dial()
         self.idle: list[Connection] = []
         """The most recently used one is last, and is taken first."""
@@ -123,6 +124,11 @@ class EndpointPool:
         self.open -= 1
         self._refill()
 
+    def said(self, slots: int) -> None:
+        """A connection says, for the first time or anew, how many requests it carries at a time."""
+        self.slots = max(1, slots)
+        self._refill()
+
     def learn(self, idle_limit: float) -> None:
         """The endpoint has closed a connection that was idle for so long, or said that it will.
 
@@ -133,10 +139,9 @@ class EndpointPool:
             self.idle_limit = min(self.idle_limit, idle_limit)
 
     def _refill(self) -> None:
-        while (
-            self.connecting * self.slots < len(self.waiters)
-            and self.open + self.connecting < self._settings.max_connections
-        ):
+        while (self.connecting + self.unsaid) * self.slots < len(
+            self.waiters
+        ) and self.open + self.connecting < self._settings.max_connections:
             self.connect()
 
     def connect(self) -> None:

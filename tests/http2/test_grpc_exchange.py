@@ -423,3 +423,19 @@ def test_a_listener_that_takes_nothing_new_lets_others_be_asked() -> None:
     late.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
     away = late.of(Type.GOAWAY)
     assert (away.last, away.code) == (0, Code.NO_ERROR)
+
+
+def test_many_calls_at_once_wait_until_a_new_endpoint_says_how_many_it_takes() -> None:
+    """The first goes at once, the others when they are known to be taken: none is refused, whatever its size."""
+    mesh = Mesh()
+    for stream in range(1, 9, 2):
+        mesh.call(stream)
+    server = mesh.world.accept()
+    mesh.world.settle()
+    assert server.received.count(b"/shop.Orders/Get") == 1
+    two = ((Setting.MAX_CONCURRENT_STREAMS, 2),)
+    first = Endpoint(WorldPipe(mesh.world, server), *two)
+    mesh.world.settle()
+    assert len(first.frames(Type.HEADERS)) == 2
+    second = mesh.endpoint(values=two)
+    assert len(second.frames(Type.HEADERS)) == 2

@@ -119,7 +119,8 @@ def test_an_instance_that_is_killed_costs_no_call_that_may_be_repeated(through: 
     """Its calls are UNAVAILABLE, and are made again elsewhere; it is left out, and back when it is."""
     with ExitStack() as stack:
         first, second = stack.enter_context(App("asyncio")), stack.enter_context(App("asyncio"))
-        way = stack.enter_context(mesh(through, first, second, policies=retried("UNAVAILABLE")))
+        policies = retried("UNAVAILABLE") + '[services.orders.breaker]\nopen = "3s"\n'
+        way = stack.enter_context(mesh(through, first, second, policies=policies))
         callers = stack.enter_context(Callers(way.port))
         callers.more(200)
         assert callers.since(0) == {str(first.port), str(second.port)}

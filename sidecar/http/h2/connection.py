@@ -71,8 +71,8 @@ class Connection(Output):
         self.streams: dict[int, Stream] = {}
         self.peer_window = WINDOW
         """What the peer takes on a new stream."""
-        self.peer_streams = 100
-        """How many streams the peer takes; until it has said so, as many as it should (section 6.5.2)."""
+        self.peer_streams = 1
+        """How many streams the peer takes. Before it has said so, the first may be sent without waiting for that."""
         self.stream_window = limits.stream_window
         self.room = ROOM
         self.last = 0

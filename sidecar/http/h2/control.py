@@ -27,6 +27,7 @@ from sidecar.http.h2.frames import (
     RST_STREAM,
     SETTING,
     SETTINGS,
+    STREAMS,
     TWO,
     WINDOW_UPDATE,
     Broken,
@@ -147,6 +148,8 @@ def _settings(connection: Connection, flags: int, id: int, payload: bytes) -> No
         return
     if len(payload) % 6:
         raise Broken(FRAME_SIZE_ERROR, "SETTINGS are not a multiple of 6 bytes long")
+    if not connection.greeted:
+        connection.peer_streams = STREAMS
     for name, value in SETTING.iter_unpack(payload):
         _setting(connection, name, value)
     connection.greeted = connection.steady = True

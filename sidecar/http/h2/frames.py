@@ -53,6 +53,8 @@ FRAME_BYTES: Final = 16384
 """The largest payload that we take, and the least that every peer takes (section 4.2)."""
 WINDOW: Final = 65535
 """What a window holds before anybody has said otherwise (section 6.9.2)."""
+STREAMS: Final = 100
+"""How many streams a peer should take that does not say how many it does (section 6.5.2)."""
 MOST: Final = 2**31 - 1
 """The largest window, increment and stream identifier."""
 

@@ -206,7 +206,7 @@ class UpstreamStream(Stream, kw_only=True):
 class Http2Upstream(Http2Socket):
     """The connection. It stands in its pool while it takes another stream."""
 
-    __slots__ = ("_next", "_offered", "_pool", "_probed", "fault", "idle_since", "name", "why")
+    __slots__ = ("_next", "_offered", "_pool", "_probed", "_unsaid", "fault", "idle_since", "name", "why")
 
     def __init__(self, pool: EndpointPool, name: str, pools: Pools) -> None:
         super().__init__(True, pools.limits, pools.clock, pools.wheel, pools.outbox)
@@ -218,6 +218,7 @@ class Http2Upstream(Http2Socket):
         """What kind of failure that is."""
         self._next = 1
         self._offered = False
+        self._unsaid = False
         self._probed: tuple[int, int] | None = None
         """While the answer to a PING is due: what had come when we last looked."""
         self.idle_since = 0.0
@@ -237,6 +238,9 @@ class Http2Upstream(Http2Socket):
     # What the pool asks
 
     def ready(self, now: float) -> None:
+        if not self.greeted:
+            self._unsaid = True
+            self._pool.unsaid += 1
         self.idle_since = now
         self.timer.set(now + IDLE_SECONDS)
         self._offer()
@@ -320,11 +324,18 @@ class Http2Upstream(Http2Socket):
                 self.close()
 
     def settings_changed(self) -> None:
-        self._pool.slots = max(1, self.peer_streams)
+        self._say()
         if self._has_room():
             self._offer()
         elif self._offered:
             self._withdraw()
+        self._pool.said(self.peer_streams)
+
+    def _say(self) -> None:
+        """The pool need not wait any longer for what the endpoint says of its streams."""
+        if self._unsaid:
+            self._unsaid = False
+            self._pool.unsaid -= 1
 
     def peer_leaves(self, last: int, code: int, detail: str) -> None:
         """It takes no further streams; of those above ``last`` it knows nothing."""
@@ -359,6 +370,7 @@ class Http2Upstream(Http2Socket):
     def connection_lost(self, error: Exception | None) -> None:
         self.timer.cancel()
         self._ended()
+        self._say()
         self._pool.closed()
 
     def _ended(self) -> None:
