@@ -154,6 +154,7 @@ class EndpointPool:
         self.connecting -= 1
         self._pools.recovery.stands(self.endpoint)
         connection.ready(self._pools.clock.now())
+        self._refill()  # It may have been full before we heard of it, and was counted as one that is yet to come.
 
     def dial_failed(self, failure: Failure, detail: str, nobody: bool = False) -> None:
         """A connection that was being made is not to be had, ``nobody``: because nobody listens there. Whoever is first

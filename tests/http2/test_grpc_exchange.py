@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import cast
+
 import pytest
 
 from sidecar.model import Endpoint as ModelEndpoint
 from sidecar.resilience.breaker import OPEN
 from tests.support.http2 import Code, Message, Setting, Type, data, goaway, headers, rst_stream
 from tests.support.http2_peers import Conversation, Endpoint, WorldPipe
-from tests.support.world import ONE_ENDPOINT, TWO_ENDPOINTS, World
+from tests.support.world import ONE_ENDPOINT, TWO_ENDPOINTS, Peer, World
 
 GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
 NAMED = '[services.orders.retry]\ngrpc_statuses = ["UNAVAILABLE"]\ngrpc_methods = ["/shop.Orders/*"]\n'
@@ -439,3 +442,19 @@ def test_many_calls_at_once_wait_until_a_new_endpoint_says_how_many_it_takes() -
     assert len(first.frames(Type.HEADERS)) == 2
     second = mesh.endpoint(values=two)
     assert len(second.frames(Type.HEADERS)) == 2
+
+
+def test_a_connection_that_is_full_before_its_pool_hears_of_it_is_followed_by_another() -> None:
+    """What it says may come in the same turn of the loop as the connection itself."""
+    mesh = Mesh()
+    for stream in range(1, 9, 2):
+        mesh.call(stream)
+    pool, endpoint = mesh.world._dialed(None)
+    peer = Peer((endpoint.host, endpoint.port))
+    peer.protocol = connection = pool.new_connection()
+    mesh.world.peers.append(peer)
+    connection.connection_made(cast(asyncio.Transport, peer))
+    Endpoint(WorldPipe(mesh.world, peer), (Setting.MAX_CONCURRENT_STREAMS, 3))
+    assert not mesh.world.dialing
+    pool.dialed(connection)
+    assert mesh.world.dialing
