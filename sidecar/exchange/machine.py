@@ -174,8 +174,7 @@ class Exchange:
         plan = self.plan
         labels = self.labels
         head = self.head
-        kept = self.kept
-        complete = self.complete
+        kept, complete = self.kept, self.complete
         assert kept is not None
         self.upstream = upstream
         self.state = SENDING
@@ -185,10 +184,9 @@ class Exchange:
         if plan.attempt_timeout != inf or not complete:
             self.timer.set(waiting.due(self, now))
         span = self.scope.tracer.span()
-        written: Written
         if upstream.http2:
             added = labels.fields(plan, span, self.deadline, now, self.attempt, self.started)
-            written = (head.fields(dropped, self.downstream.peer_trusted), *added)
+            written: Written = (head.fields(dropped, self.downstream.peer_trusted), *added)
         else:
             lines = labels.lines(plan, span, self.deadline, now, self.attempt)
             written = head.render(dropped, lines, self.downstream.peer_trusted)
@@ -211,8 +209,7 @@ class Exchange:
             self.upstream.end_body(data, trailers)
             self.began = self.scope.clock.now()
             waiting.moved(self)
-        if data:
-            again.keep(self, data)
+        again.keep(self, data)
 
     def request_broken(self, failure: Failure, detail: str) -> None:
         """The rest of the request cannot be read: no endpoint may take what it has for the whole."""
@@ -225,9 +222,9 @@ class Exchange:
             self.state = FINISHED
             recording.refused(self, Failure.CLIENT_GONE)
             return
-        now = self.scope.clock.now()
-        self.give_up(blame.outcome(self, Failure.CLIENT_GONE, now), now)
-        self.finish(calls.status_of(self, Failure.CLIENT_GONE), Failure.CLIENT_GONE.reason, now)
+        now, gone = self.scope.clock.now(), Failure.CLIENT_GONE
+        self.give_up(blame.outcome(self, gone, now), now)
+        self.finish(calls.status_of(self, gone), gone.reason, now)
 
     def upstream_full(self) -> None:
         """The endpoint does not take what we hold: read no more of the request."""
@@ -260,9 +257,8 @@ class Exchange:
                 return
         else:
             endpoint = self.endpoint
-            breaker = endpoint.breaker
-            if breaker is not None:
-                breaker.success(now, self.ticket)
+            if endpoint.breaker is not None:
+                endpoint.breaker.success(now, self.ticket)
             if endpoint.load is not None:
                 endpoint.load.responded(now, now - self.began, head.status)
         self.respond(head, body, end, trailers, now)
@@ -280,8 +276,11 @@ class Exchange:
         elif upstream is not None and again.lost_the_race(self, upstream, unprocessed):
             self.resent = True
             self.state = CONNECTING
-            self.scope.pool.check_out(self.endpoint, self, Freshness.NEW, self.plan.service.dial)
-            waiting.in_line(self, now)
+            fresh = self.scope.pool.check_out(self.endpoint, self, Freshness.NEW, self.plan.service.dial)
+            if fresh is not None:
+                self._send(fresh, now)
+            else:
+                waiting.in_line(self, now)
         else:
             self.attempt_failed(failure, detail, now, unprocessed)
 

@@ -167,7 +167,8 @@ class Waiter(Protocol):
 
 
 class Freshness(enum.Enum):
-    """Which pooled connections will do: any; only one that the endpoint cannot just be closing; none, a new one."""
+    """Which pooled connections will do: any; only one that the endpoint cannot just be closing; none, a new one. One of
+    HTTP/2 that carries other requests will always do."""
 
     ANY = "any"
     SURE = "sure"

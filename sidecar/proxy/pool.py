@@ -16,7 +16,7 @@ that is well below that age.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -53,8 +53,8 @@ class Connection(Protocol):
     idle_since: float
 
     @property
-    def resting(self) -> bool:
-        """Whether it carries no request."""
+    def streams(self) -> Sized:
+        """The requests that it carries while it stands among the idle ones: of HTTP/1, none."""
         ...
 
     def ready(self, now: float) -> None:
@@ -97,9 +97,15 @@ class EndpointPool:
         self.idle_limit = inf
         """Seconds after which the endpoint closes an idle connection, as far as is known."""
 
-    def sure(self) -> bool:
-        """Whether the connection that is taken next is one that the endpoint cannot just be closing."""
-        age = self._pools.clock.now() - self.idle[-1].idle_since
+    def suits(self, freshness: Freshness) -> bool:
+        """Whether the connection that is taken next is new enough: one that carries requests is in use, not idle, and of
+        the others only some cannot just be closed by the endpoint."""
+        connection = self.idle[-1]
+        if connection.streams:
+            return True
+        if freshness is not SURE:
+            return False
+        age = self._pools.clock.now() - connection.idle_since
         return age < (UNLEARNED_SURE_AGE if self.idle_limit == inf else self.idle_limit * SURE_SHARE)
 
     def wait(self, waiter: Waiter, dial: Dial) -> None:
@@ -107,8 +113,11 @@ class EndpointPool:
         idle = self.idle
         self._settings = dial
         self.waiters.append(waiter)
-        if idle and self.open + self.connecting >= dial.max_connections:
-            idle[0].retire()  # It is no good to this request, and in the way of one that is.
+        if self.open + self.connecting >= dial.max_connections:
+            for connection in idle:
+                if not connection.streams:
+                    connection.retire()  # It is no good to this request, and in the way of one that is.
+                    break
         self._refill()
 
     def leave(self, waiter: Waiter) -> None:
@@ -179,7 +188,7 @@ class EndpointPool:
 
     @property
     def resting(self) -> int:
-        return sum(connection.resting for connection in self.idle)
+        return sum(not connection.streams for connection in self.idle)
 
     def __repr__(self) -> str:
         return (
@@ -223,7 +232,7 @@ class Pools:
             assert isinstance(pool, EndpointPool)
         idle = pool.idle
         # hot: an idle connection that any request may have.
-        if idle and (freshness is ANY or (freshness is SURE and pool.sure())):
+        if idle and (freshness is ANY or pool.suits(freshness)):
             return idle[-1].assign(waiter)
         pool.wait(waiter, dial)
         return None

@@ -45,8 +45,7 @@ class UpstreamConnection(asyncio.Protocol):
     )  # fmt: skip
 
     http2: Final = False
-    resting: Final = True
-    """Of those in the pool."""
+    streams: Final = ()
     _transport: asyncio.Transport
 
     def __init__(self, pool: EndpointPool, name: str, pools: Pools) -> None:
