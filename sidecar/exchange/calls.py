@@ -39,7 +39,7 @@ def response(exchange: Exchange, head: Response, body: bytes, end: bool, trailer
     else:
         exchange.grpc_status = None
     load = exchange.endpoint.load
-    if load is not None:
+    if load is not None and exchange.grpc_status not in FAILURE_STATUSES:
         load.responded(now, now - exchange.began, 200)
     exchange.respond(head, body, end, trailers, now)
     return True

@@ -458,3 +458,27 @@ def test_a_connection_that_is_full_before_its_pool_hears_of_it_is_followed_by_an
     assert not mesh.world.dialing
     pool.dialed(connection)
     assert mesh.world.dialing
+
+
+def test_a_balancer_that_measures_hears_of_a_failed_call_once() -> None:
+    """As of a failure, and not of a quick answer as well."""
+    mesh = Mesh(ONE_ENDPOINT + 'balance = "peak_ewma"\n')
+    mesh.call(1)
+    endpoint = mesh.endpoint()
+    heard: list[str] = []
+
+    class Load:
+        def responded(self, now: float, seconds: float, status: int) -> None:
+            heard.append("responded")
+
+        def failed(self, now: float, seconds: float) -> None:
+            heard.append("failed")
+
+        def describe(self, now: float) -> str:
+            return ""
+
+    mesh.named("10.0.0.1:9001").load = Load()
+    stream, _ = endpoint.request()
+    endpoint.respond(stream, [("grpc-status", "14")])
+    assert status(mesh.client.response(1)) == b"14"
+    assert heard == ["failed"]
