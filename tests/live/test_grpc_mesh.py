@@ -208,3 +208,21 @@ def test_what_became_of_calls_is_counted_by_their_status() -> None:
             )
             assert sidecar.metric("sidecar_grpc_requests_total", grpc_status="FAILED_PRECONDITION", **calls) == 1
         assert outbound.metric("sidecar_grpc_requests_total", grpc_status="UNIMPLEMENTED", reason="no_route") == 1
+
+
+def test_connections_of_http_2_are_counted() -> None:
+    """One on each side carries all calls of a channel; when the application has gone, there is none to it."""
+    with App() as app, mesh("one", app) as way:
+        assert way.outbound is not None
+        with channel(way.port) as one:
+            methods = Methods(one)
+            for _ in range(5):
+                methods.echo(b"hello", timeout=PATIENCE)
+            assert way.outbound.metric("sidecar_connections", side="downstream", direction="outbound") == 1
+            assert way.outbound.metric("sidecar_connections", side="upstream", direction="outbound") == 1
+            app.stop()
+        for side in ("upstream", "downstream"):
+            until(
+                lambda side=side: way.outbound.metric("sidecar_connections", side=side, direction="outbound") == 0,
+                f"no connection {side} is left",
+            )

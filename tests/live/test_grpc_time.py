@@ -148,6 +148,21 @@ def test_a_stream_may_be_quiet_longer_than_any_timeout(through: str) -> None:
             assert "Traceback" not in sidecar.log()
 
 
+@pytest.mark.parametrize("through", WAYS)
+def test_a_client_may_be_quiet_before_the_answer_has_begun(through: str) -> None:
+    """It is in no debt: how much it will send is its own affair, and nobody waits for the rest of a message."""
+    policies = 'timeout = "none"\nstall_timeout = "1s"\n'
+    with App() as app, mesh(through, app, policies=policies) as way, channel(way.port) as one:
+        quiet = threading.Event()
+
+        def messages() -> Iterator[bytes]:
+            yield b"hello"
+            quiet.wait(2.5)
+            yield b"still there!"
+
+        assert json.loads(Methods(one).collect(messages())) == [2, 17]
+
+
 @pytest.mark.parametrize("kind", APPS)
 @pytest.mark.parametrize("through", WAYS)
 def test_keepalive_pings_are_answered(through: str, kind: str) -> None:
