@@ -131,6 +131,9 @@ def test_nothing_is_left_of_what_is_over(seed: int) -> None:
             assert endpoint.breaker._probing == 0
         for pool in endpoint.pools:
             assert len(pool.waiters) == 0
+            assert pool.open == sum(
+                not one.peer.over and one.peer.address[0] == endpoint.host for one in chaos.endpoints
+            )
     for one in chaos.endpoints:
         if not one.peer.over:
             assert one.peer.protocol.streams == {}

@@ -57,6 +57,7 @@ class Http2Upstream(Http2Socket):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
+        self._pool.open += 1
         limits = self.limits
         self.put(PREFACE)
         self.greet(
