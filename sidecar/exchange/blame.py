@@ -31,9 +31,14 @@ def caller_owes(exchange: Exchange) -> bool:
 
 
 def open(exchange: Exchange, outcome: Outcome) -> bool:
-    """Whether the breaker has yet to hear of a response that breaks off: always of a failure, and of whatever becomes of
-    a gRPC call, which says at its end alone whether it went well."""
-    return outcome is Outcome.FAILURE or (exchange.head.grpc and exchange.grpc_status is None)
+    """Whether the breaker has yet to hear of a response that breaks off: always of a failure."""
+    return outcome is Outcome.FAILURE or unjudged(exchange)
+
+
+def unjudged(exchange: Exchange) -> bool:
+    """Whether the breaker has heard nothing of a response that is passed on: a gRPC call says at its end alone whether it
+    went well."""
+    return exchange.head.grpc and exchange.grpc_status is None
 
 
 def report(exchange: Exchange, outcome: Outcome, now: float) -> None:
@@ -50,5 +55,5 @@ def report(exchange: Exchange, outcome: Outcome, now: float) -> None:
     if outcome is Outcome.FAILURE and endpoint not in exchange.blamed:
         exchange.blamed += (endpoint,)
         breaker.failure(now, exchange.ticket)
-    elif exchange.state != RESPONDING or exchange.head.grpc:
+    elif exchange.state != RESPONDING or unjudged(exchange):
         breaker.ignored(now, exchange.ticket)

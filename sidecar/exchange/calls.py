@@ -26,18 +26,18 @@ def response(exchange: Exchange, head: Response, body: bytes, end: bool, trailer
     if head.status != 200:
         exchange.grpc_status = BY_HTTP.get(head.status, UNKNOWN)
         return False
-    if end:
-        if b"grpc-status" not in head.specials:
-            trailers = ended(exchange, trailers, now)
-        else:
-            _judge(exchange, parse_status(head.specials[b"grpc-status"]), now)
-        if exchange.grpc_status and not body:
-            at = again.after_call(exchange, head, trailers, exchange.grpc_status, now)
-            if at is not None:
-                exchange.back_off(at, (head, body, end, trailers))
-                return True
+    if b"grpc-status" in head.specials:
+        # Also of a server that ends the stream only with the next frame.
+        _judge(exchange, parse_status(head.specials[b"grpc-status"]), now)
+    elif end:
+        trailers = ended(exchange, trailers, now)
     else:
         exchange.grpc_status = None
+    if end and exchange.grpc_status and not body:
+        at = again.after_call(exchange, head, trailers, exchange.grpc_status, now)
+        if at is not None:
+            exchange.back_off(at, (head, body, end, trailers))
+            return True
     load = exchange.endpoint.load
     if load is not None and exchange.grpc_status not in FAILURE_STATUSES:
         load.responded(now, now - exchange.began, 200)
@@ -58,13 +58,12 @@ def ended(exchange: Exchange, trailers: list[Field], now: float) -> list[Field]:
 
 def _judge(exchange: Exchange, status: int, now: float) -> None:
     """Tells the endpoint's breaker how the call went."""
-    exchange.grpc_status = status
+    breaker = exchange.endpoint.breaker
     if status in FAILURE_STATUSES:
         blame.report(exchange, Outcome.FAILURE, now)
-        return
-    breaker = exchange.endpoint.breaker
-    if breaker is not None:
+    elif breaker is not None:
         breaker.success(now, exchange.ticket)
+    exchange.grpc_status = status  # Behind the report, which asks whether there was one before.
 
 
 def status_of(exchange: Exchange, failure: Failure) -> int:

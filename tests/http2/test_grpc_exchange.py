@@ -482,3 +482,16 @@ def test_a_balancer_that_measures_hears_of_a_failed_call_once() -> None:
     endpoint.respond(stream, [("grpc-status", "14")])
     assert status(mesh.client.response(1)) == b"14"
     assert heard == ["failed"]
+
+
+def test_a_status_in_a_head_that_does_not_end_the_stream_is_the_status() -> None:
+    """A server may end its stream with a frame of its own; nothing is made up behind it."""
+    mesh = Mesh()
+    mesh.call(1)
+    endpoint = mesh.endpoint()
+    stream, _ = endpoint.request()
+    endpoint.send(headers(stream, endpoint.block([(":status", "200"), GRPC[0], ("grpc-status", "5")]), end=False))
+    endpoint.send(data(stream, b"", end=True))
+    answer = mesh.client.response(1)
+    assert (dict(answer.fields)[b"grpc-status"], answer.trailers) == (b"5", [])
+    assert grpc_counts(mesh.world) == {(5, ""): 1}

@@ -267,3 +267,34 @@ def test_probes_speak_http_2_as_well() -> None:
     client = Conversation(WorldPipe(world, world.client("probes")), authority=b"localhost").handshake()
     client.send(client.request(1, path="/health/live"))
     assert client.response(1).status == 200
+
+
+def test_an_empty_response_of_http_2_has_a_length_in_http_1() -> None:
+    """Without one the client would wait for the connection to close."""
+    raw = answered([("x-tenant", "acme")])
+    assert b"\r\ncontent-length: 0\r\n" in raw
+    assert raw.endswith(b"\r\n\r\n")
+
+
+def test_a_post_without_a_body_has_a_length_in_http_1() -> None:
+    """RFC 9110 section 8.6; some servers ask for it. A GET needs none."""
+    assert b"\r\ncontent-length: 0\r\n" in relayed(method="POST")
+    assert b"content-length" not in relayed()
+
+
+def test_no_content_has_no_length_in_http_1() -> None:
+    """RFC 9110 section 8.6: not even 0."""
+    _world, client, endpoint, _ = asked(b"GET / HTTP/1.1\r\nHost: orders\r\n\r\n")
+    endpoint.send(headers(1, endpoint.block([(":status", "204"), ("content-length", "0")])))
+    assert b"content-length" not in client.take()
+
+
+@pytest.mark.parametrize("status", ["204", "304"])
+def test_a_body_where_none_may_be_is_never_passed_on(status: str) -> None:
+    """A client of HTTP/1 would take it for the next response."""
+    world, client, endpoint, _ = asked(b"GET / HTTP/1.1\r\nHost: orders\r\n\r\n")
+    endpoint.send(headers(1, endpoint.block([(":status", status)]), end=False))
+    endpoint.send(data(1, b"HTTP/1.1 200 OK\r\n\r\n", end=True))
+    world.settle()
+    assert b"200 OK" not in client.take()
+    assert client.aborted or client.closed or client.half_closed

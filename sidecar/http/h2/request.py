@@ -24,6 +24,7 @@ GRPC: Final = b"application/grpc"
 KIND_BYTES: Final = 256
 """The bound keeps what is remembered of content types small."""
 METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"))
+WITH_BODY: Final = frozenset((b"POST", b"PUT", b"PATCH"))
 TRAILERS: Final = (b"te", b"trailers", False)
 
 
@@ -69,6 +70,8 @@ class RequestFields(msgspec.Struct, eq=False):
             fields.append(line(b"cookie", cookie))
         if self.length is None:
             fields.append(b"transfer-encoding: chunked\r\n")
+        elif self.method in WITH_BODY and b"content-length" not in self.specials:
+            fields.append(b"content-length: 0\r\n")  # RFC 9110 section 8.6; some servers ask for it.
         if self.expects_continue:
             fields.append(b"expect: 100-continue\r\n")
         return b"".join((head, *fields, lines, b"\r\n"))

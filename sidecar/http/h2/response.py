@@ -37,7 +37,11 @@ class ResponseFields(msgspec.Struct, eq=False):
 
     def render(self, own_reasons: bool, lines: bytes) -> bytes:
         status = self.status
-        fields = [line(name, value) for name, value, _ in self.fields(own_reasons) if name[0] != 58]
+        fields = [
+            line(name, value)
+            for name, value, _ in self.fields(own_reasons)
+            if name[0] != 58 and (status != 204 or name != b"content-length")
+        ]
         return b"".join((b"HTTP/1.1 %d %b\r\n" % (status, PHRASES.get(status, b"")), *fields, lines, b"\r\n"))
 
     def fields(self, own_reasons: bool) -> list[Field]:
@@ -82,7 +86,5 @@ def _parse(fields: Section, to_head: bool, end: bool) -> ResponseFields:
         length = content_length(specials[b"content-length"])
         if length is None or (length and body_follows and end) or (length and status == 204):
             raise Malformed("the response's content-length is not one plain number, or not that of its body")
-    elif end:
-        length = 0
     claims = any(name.startswith(CLAIM) for name in names)
     return ResponseFields(fields, specials, status, length, body_follows, claims)

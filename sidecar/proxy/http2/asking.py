@@ -94,12 +94,11 @@ class UpstreamStream(Stream, kw_only=True):
             self.silent = False
             if body:
                 self.room -= len(body)
-            if head.length is not None and head.body_follows:
-                self.expected = head.length - len(body)
+            length = head.length if head.body_follows else 0  # Behind the others, HTTP/1 would see another response.
+            if length is not None:
+                self.expected = length - len(body)
                 if self.expected < 0 or (end and self.expected):
-                    raise Malformed("the body is not as long as content-length declares")
-            elif not head.body_follows and body:
-                raise Malformed(f"a {head.status} response, or one to HEAD, has a body")
+                    raise Malformed("the body is not as long as it has to be")
         except Malformed as error:
             self.connection.stream_error(self, PROTOCOL_ERROR, str(error))
             return
