@@ -116,7 +116,7 @@ def _other_trace(head: Request, tracer: Tracer) -> tuple[tuple[bytes, bytes], fr
     trace = read_traceparent(traceparent) if traceparent is not None else None
     misleading = None
     if trace is None and b"b3" in specials:
-        trace = read_b3(specials[b"b3"])
+        trace = read_b3(specials[b"b3"].lower())  # Of HTTP/2, values are as they came.
         misleading = MISLEADING_STATE if trace is not None else MISLEADING_TRACE
     elif trace is None and b"tracestate" in specials:
         misleading = MISLEADING_STATE
