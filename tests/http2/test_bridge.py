@@ -317,3 +317,15 @@ def test_a_host_that_is_passed_through_in_http_2_gets_what_was_sent() -> None:
     assert request.fields == [
         tuple(text.encode() if isinstance(text, str) else text for text in field) for field in expected
     ]
+
+
+def test_a_route_that_asks_for_the_host_field_finds_the_authority() -> None:
+    """It is the same thing by another name."""
+    world = World(
+        ONE_ENDPOINT
+        + '[services.other]\nendpoints = ["10.0.0.9:9001"]\n'
+        + '[[routes]]\nname = "r"\nmatch = { headers = { host = "orders" } }\nservice = "other"\n'
+    )
+    client = Conversation(WorldPipe(world, world.client())).handshake()
+    client.send(client.request(1))
+    assert world.dialing[0][1].label == "10.0.0.9:9001"

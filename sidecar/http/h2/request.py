@@ -178,6 +178,7 @@ def _host(fields: Section, specials: dict[bytes, bytes]) -> tuple[Section, str, 
             raise Malformed("host and :authority differ")
         rest = [field for field in fields if field[0] != b"host" and field[0] != b":authority"]
         fields = Section([(b":authority", authority, False), *rest])
+    specials[b"host"] = authority  # Whoever asks for the host asks by this name.
     return fields, *known
 
 
