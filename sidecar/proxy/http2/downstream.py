@@ -65,12 +65,14 @@ class Http2Downstream(Http2Socket):
     # Requests
 
     def data_received(self, data: bytes) -> None:
+        size = len(self._kept) + len(data)
         super().data_received(data)
         if self.state != CLOSED:
             # hot: most readings end where a frame ends.
-            if not self._kept and self._block is None:
+            if (not self._kept and self._block is None) or not self.head_unfinished():
                 self._head_due = inf
-            elif self._head_due == inf and self.head_unfinished():
+            elif self._head_due == inf or (self._block is None and len(self._kept) < size):
+                # A frame has ended since: what is unfinished now is another head.
                 self._head_due = self.now() + self.limits.header_timeout
                 self.timer.set(min(self.timer.due, self._head_due))
 

@@ -1,0 +1,57 @@
+"""What only shows in connections that are used for long: slow peers, busy ones, and what is left over when calls end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import cast
+
+from tests.http2.mesh import Mesh
+from tests.support.http2 import Code, Type, data
+from tests.support.http2_peers import WorldPipe
+from tests.support.world import ONE_ENDPOINT, Peer
+
+IMPATIENT = ONE_ENDPOINT + '[limits]\nidle_timeout = "5s"\n'
+
+
+def peer_of(mesh: Mesh) -> Peer:
+    return cast(WorldPipe, mesh.client.pipe).peer
+
+
+def test_a_head_that_was_cut_by_a_reading_is_not_waited_for_when_it_has_come() -> None:
+    """Each reading of a long upload may end within some frame: none of them is the head that was cut once."""
+    mesh = Mesh()
+    head = mesh.client.request(1, method="POST", end=False)
+    mesh.client.send(head[:12])
+    frame = data(1, bytes(1000))
+    mesh.client.send(head[12:] + frame[:500])
+    endpoint = mesh.endpoint()
+    endpoint.generous = True
+    for _ in range(24):
+        mesh.world.pass_time(0.5)
+        mesh.client.send(frame[500:] + frame[:500])
+        assert not mesh.client.frames(Type.GOAWAY)
+        endpoint.frames()
+
+
+def test_heads_that_are_cut_by_every_reading_are_each_given_their_time() -> None:
+    """A busy client's requests come in readings that end anywhere."""
+    mesh = Mesh()
+    requests = [mesh.client.request(stream) for stream in range(1, 61, 2)]
+    mesh.client.send(requests[0][:10])
+    endpoint = None
+    for this, following in pairwise(requests):
+        mesh.world.pass_time(0.5)
+        mesh.client.send(this[10:] + following[:10])
+        endpoint = endpoint or mesh.endpoint()
+        endpoint.respond(endpoint.request()[0])
+        assert not mesh.client.frames(Type.GOAWAY)
+
+
+def test_a_head_that_does_not_come_is_not_waited_for_longer_because_its_bytes_drip() -> None:
+    """The time of a head is absolute, whatever comes of it."""
+    mesh = Mesh()
+    head = mesh.client.request(1)
+    for at in range(12):
+        mesh.client.send(head[at : at + 1])
+        mesh.world.pass_time(1.0)
+    mesh.client.connection_error(Code.ENHANCE_YOUR_CALM)
