@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import cast
 
-from tests.http2.mesh import Mesh
+from tests.http2.mesh import OK, Mesh
 from tests.support.http2 import Code, Type, data
 from tests.support.http2_peers import WorldPipe
 from tests.support.world import ONE_ENDPOINT, Peer
@@ -55,3 +55,40 @@ def test_a_head_that_does_not_come_is_not_waited_for_longer_because_its_bytes_dr
         mesh.client.send(head[at : at + 1])
         mesh.world.pass_time(1.0)
     mesh.client.connection_error(Code.ENHANCE_YOUR_CALM)
+
+
+def test_an_idle_connection_that_does_not_take_its_last_answer_is_closed() -> None:
+    """And until then it is looked at now and then, not with every tick."""
+    mesh = Mesh(IMPATIENT)
+    mesh.call(1)
+    endpoint = mesh.endpoint()
+    endpoint.respond(endpoint.request()[0], OK)
+    mesh.client.response(1)
+    peer = peer_of(mesh)
+    connection = peer.protocol
+    peer.unsent = 1000
+    looks = 0
+    on_timer = type(connection).on_timer
+
+    class Counting:
+        def on_timer(self, now: float) -> None:
+            nonlocal looks
+            looks += 1
+            on_timer(connection, now)
+
+    connection.timer.owner = Counting()
+    mesh.world.pass_time(130.0)
+    assert peer.over
+    assert looks < 200
+
+
+def test_an_idle_connection_that_was_slow_closes_when_it_has_taken_all() -> None:
+    """It is not waited for any longer than that."""
+    mesh = Mesh(IMPATIENT)
+    peer = peer_of(mesh)
+    peer.unsent = 1000
+    mesh.world.pass_time(10.0)
+    assert not peer.half_closed
+    peer.unsent = 0
+    mesh.world.pass_time(1.1)
+    assert peer.half_closed

@@ -168,7 +168,7 @@ class Http2Downstream(Http2Socket):
             self._transport.resume_reading()
 
     def linger(self) -> None:
-        """Part of an answer waits for the peer to take it, and nobody else watches over that any more."""
+        """Part of an answer waits for the peer to take it, and nobody else watches over that."""
         if self._left_due == inf:
             self._look_again()
 
@@ -201,6 +201,10 @@ class Http2Downstream(Http2Socket):
             if now >= self._left_due:
                 self._left_due = inf
                 self._look_at_peer()
+            if now >= self._idle_due and not self.streams and self.state != CLOSED:
+                # It would be closed, but has not taken its last answer.
+                self._idle_due = now + LINGER_SECONDS / 2
+                self.linger()
             due = min(self._head_due, self._left_due, inf if self.streams else self._idle_due)
             if due != inf and self.state != CLOSED:
                 self.timer.set(due)
