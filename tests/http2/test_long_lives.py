@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import cast
 
-from tests.http2.mesh import OK, Mesh
-from tests.support.http2 import Code, Type, data
+from tests.http2.mesh import MESSAGE, OK, Mesh, status
+from tests.support.http2 import Code, Type, data, ping, window_update
 from tests.support.http2_peers import WorldPipe
 from tests.support.world import ONE_ENDPOINT, Peer
 
@@ -55,6 +55,19 @@ def test_a_head_that_does_not_come_is_not_waited_for_longer_because_its_bytes_dr
         mesh.client.send(head[at : at + 1])
         mesh.world.pass_time(1.0)
     mesh.client.connection_error(Code.ENHANCE_YOUR_CALM)
+
+
+def test_a_ping_for_each_frame_of_data_is_good_manners() -> None:
+    """gRPC in Go measures a connection by PINGs behind data, as many as there is data: and a fast client has much."""
+    mesh = Mesh()
+    mesh.call(1)
+    endpoint = mesh.endpoint()
+    endpoint.respond(endpoint.request()[0], body=MESSAGE, trailers=OK)
+    for stream in range(3, 5003, 2):
+        mesh.call(stream)
+        endpoint.respond(endpoint.request()[0], body=MESSAGE, trailers=OK)
+        mesh.client.send(window_update(0, 10), ping())
+        assert status(mesh.client.response(stream)) == b"0"
 
 
 def test_an_idle_connection_that_does_not_take_its_last_answer_is_closed() -> None:

@@ -12,7 +12,8 @@ from typing import Final
 
 RESETS: Final = (100, 10.0)
 CONTROL: Final = (1000, 100.0)
-"""PING, SETTINGS, PRIORITY and unknown frames, each answered or thrown away."""
+"""PING, SETTINGS, PRIORITY and unknown frames, each answered or thrown away. Beside one for each frame of data that we
+sent: gRPC in Go asks by PING how far away we are, whenever data comes."""
 WINDOW_UPDATES: Final = (1000, 500.0)
 """Beside two for each frame of data that we sent, which is what a receiver needs to let us go on."""
 EMPTY_FRAMES: Final = 10
@@ -24,15 +25,18 @@ CONTINUATIONS: Final = 64
 class Budget:
     """``capacity`` at once, and ``rate`` more a second."""
 
-    __slots__ = ("_capacity", "_rate", "_since", "left")
+    __slots__ = ("_capacity", "_earned", "_rate", "_since", "left")
 
     def __init__(self, terms: tuple[int, float], now: float) -> None:
         self._capacity, self._rate = terms
         self.left: float = self._capacity
         self._since = now
+        self._earned = 0
 
-    def take(self, now: float, earned: int = 0) -> bool:
-        """Whether one more is allowed; ``earned``: what has been paid back since the last time."""
-        self.left = min(self._capacity, self.left + earned + (now - self._since) * self._rate) - 1
+    def take(self, now: float, earned: int) -> bool:
+        """Whether one more is allowed; ``earned``: what has been paid back so far, since the connection began."""
+        more = earned - self._earned + (now - self._since) * self._rate
+        self.left = min(self._capacity, self.left + more) - 1
         self._since = now
+        self._earned = earned
         return self.left >= 0

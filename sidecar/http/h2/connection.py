@@ -349,8 +349,7 @@ class Connection(Output):
         """A stream has been reset by the peer, or for what it did."""
         if self.client:
             return
-        earned, self.completed = self.completed, 0
-        if not self.reset_budget.take(self.now(), earned):
+        if not self.reset_budget.take(self.now(), self.completed):
             raise Broken(ENHANCE_YOUR_CALM, "too many streams are reset", "resets")
 
     def leave(self, code: int = 0, detail: str = "", final: bool = True) -> None:

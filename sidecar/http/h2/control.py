@@ -50,7 +50,7 @@ def receive(connection: Connection, kind: int, flags: int, id: int, payload: byt
     elif kind == PUSH_PROMISE:
         raise Broken(PROTOCOL_ERROR, "PUSH_PROMISE: pushing is switched off, and a client may not push at all")
     else:
-        if not connection.control_budget.take(connection.now()):
+        if not connection.control_budget.take(connection.now(), connection.data_frames):
             raise Broken(ENHANCE_YOUR_CALM, "too many frames that only keep us busy", "control_frames")
         if kind == SETTINGS:
             _settings(connection, flags, id, payload)
@@ -65,8 +65,7 @@ def receive(connection: Connection, kind: int, flags: int, id: int, payload: byt
 
 def _window_update(connection: Connection, id: int, payload: bytes) -> None:
     _exactly(payload, 4, "WINDOW_UPDATE")
-    sent, connection.data_frames = connection.data_frames, 0
-    if not connection.update_budget.take(connection.now(), 2 * sent):
+    if not connection.update_budget.take(connection.now(), 2 * connection.data_frames):
         raise Broken(ENHANCE_YOUR_CALM, "too many window updates", "window_updates")
     more = ONE.unpack(payload)[0] & MOST
     if id == 0:

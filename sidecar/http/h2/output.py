@@ -27,7 +27,7 @@ class Output:
         self.window = WINDOW
         """What the peer takes of all streams together."""
         self.data_frames = 0
-        """Sent since the peer last said that it takes more."""
+        """How many were sent."""
         self._encoder = hpack.Encoder()
 
     def wake(self) -> None:
