@@ -166,12 +166,15 @@ class EndpointPool:
         self._refill()  # It may have been full before we heard of it, and was counted as one that is yet to come.
 
     def dial_failed(self, failure: Failure, detail: str, nobody: bool = False) -> None:
-        """A connection that was being made is not to be had, ``nobody``: because nobody listens there. Whoever is first
-        in line is told, and finds the endpoint left out already."""
+        """A connection that was being made is not to be had, ``nobody``: because nobody listens there. Those in line for
+        whom it was are told, the first of them in any case, and find the endpoint left out already."""
         self.connecting -= 1
         self._pools.recovery.failed(self, detail, nobody)
-        if self.waiters:
-            self.waiters.popleft().connect_failed(failure, detail)
+        waiters = self.waiters
+        others = (self.connecting + self.unsaid) * self.slots
+        for _ in range(min(self.slots, max(1, len(waiters) - others))):
+            if waiters:
+                waiters.popleft().connect_failed(failure, detail)
         self._refill()
 
     def new_connection(self) -> UpstreamConnection | Http2Upstream:

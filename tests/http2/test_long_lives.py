@@ -8,7 +8,7 @@ from typing import cast
 from tests.http2.mesh import MESSAGE, OK, Mesh, status
 from tests.support.http2 import Code, Type, data, ping, window_update
 from tests.support.http2_peers import WorldPipe
-from tests.support.world import ONE_ENDPOINT, Peer
+from tests.support.world import ONE_ENDPOINT, TWO_ENDPOINTS, Peer
 
 IMPATIENT = ONE_ENDPOINT + '[limits]\nidle_timeout = "5s"\n'
 
@@ -105,3 +105,15 @@ def test_an_idle_connection_that_was_slow_closes_when_it_has_taken_all() -> None
     peer.unsent = 0
     mesh.world.pass_time(1.1)
     assert peer.half_closed
+
+
+def test_calls_that_wait_for_a_connection_hear_together_that_there_is_none() -> None:
+    """One connection was to be for all of them: they do not try it again one after the other."""
+    mesh = Mesh(TWO_ENDPOINTS + "[services.orders.retry]\n")
+    for stream in range(1, 21, 2):
+        mesh.call(stream)
+    mesh.world.refuse("10.0.0.1:9001")
+    assert [endpoint.label for _, endpoint in mesh.world.dialing] == ["10.0.0.2:9001"]
+    endpoint = mesh.endpoint("10.0.0.2:9001")
+    mesh.world.pass_time(1.0)
+    assert len(endpoint.frames(Type.HEADERS)) == 10
