@@ -197,6 +197,8 @@ class Listener:
         if unwelcome is not None:
             self.refusal(unwelcome, address)
             speaker.turn_away(unwelcome)
+        elif self.closing:
+            speaker.drain()
         return speaker
 
     def closed(self, connection: Connection) -> None:

@@ -7,7 +7,7 @@ from typing import cast
 
 from tests.http2.mesh import MESSAGE, OK, Mesh, status
 from tests.support.http2 import Code, Type, data, ping, window_update
-from tests.support.http2_peers import WorldPipe
+from tests.support.http2_peers import Conversation, WorldPipe
 from tests.support.world import ONE_ENDPOINT, TWO_ENDPOINTS, Peer
 
 IMPATIENT = ONE_ENDPOINT + '[limits]\nidle_timeout = "5s"\n'
@@ -117,3 +117,12 @@ def test_calls_that_wait_for_a_connection_hear_together_that_there_is_none() -> 
     endpoint = mesh.endpoint("10.0.0.2:9001")
     mesh.world.pass_time(1.0)
     assert len(endpoint.frames(Type.HEADERS)) == 10
+
+
+def test_a_preface_behind_the_end_of_its_listener_is_told_so() -> None:
+    """Its connection stood before, and nobody knew which HTTP it would speak."""
+    mesh = Mesh()
+    peer = mesh.world.client()
+    mesh.world.sidecar.listeners["outbound"].end()
+    late = Conversation(WorldPipe(mesh.world, peer)).handshake()
+    assert [one.last for one in late.seen if one.type == Type.GOAWAY] == [2**31 - 1]
