@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import cast
 
 from tests.http2.mesh import MESSAGE, OK, Mesh, status
-from tests.support.http2 import Code, Type, data, ping, window_update
+from tests.support.http2 import Code, Type, data, ping, settings, window_update
 from tests.support.http2_peers import Conversation, WorldPipe
 from tests.support.world import ONE_ENDPOINT, TWO_ENDPOINTS, Peer
 
@@ -117,6 +117,21 @@ def test_calls_that_wait_for_a_connection_hear_together_that_there_is_none() -> 
     endpoint = mesh.endpoint("10.0.0.2:9001")
     mesh.world.pass_time(1.0)
     assert len(endpoint.frames(Type.HEADERS)) == 10
+
+
+def test_a_slow_endpoint_that_takes_what_it_is_sent_is_not_given_up() -> None:
+    """It says by its windows that it is there; the answer to our PING comes behind all that was on its way."""
+    mesh = Mesh()
+    mesh.call(1, end=False)
+    server = mesh.world.accept()
+    mesh.world.settle()
+    server.send(settings())
+    mesh.call(3, ("grpc-timeout", "200m"))
+    mesh.world.pass_time(0.5)
+    for _ in range(5):
+        mesh.world.pass_time(2.0)
+        server.send(window_update(0, 1000))
+        assert not server.over
 
 
 def test_a_preface_behind_the_end_of_its_listener_is_told_so() -> None:

@@ -25,18 +25,19 @@ CONTINUATIONS: Final = 64
 class Budget:
     """``capacity`` at once, and ``rate`` more a second."""
 
-    __slots__ = ("_capacity", "_earned", "_rate", "_since", "left")
+    __slots__ = ("_capacity", "_earned", "_rate", "left", "since")
 
     def __init__(self, terms: tuple[int, float], now: float) -> None:
         self._capacity, self._rate = terms
         self.left: float = self._capacity
-        self._since = now
+        self.since = now
+        """When it was last taken from."""
         self._earned = 0
 
     def take(self, now: float, earned: int) -> bool:
         """Whether one more is allowed; ``earned``: what has been paid back so far, since the connection began."""
-        more = earned - self._earned + (now - self._since) * self._rate
+        more = earned - self._earned + (now - self.since) * self._rate
         self.left = min(self._capacity, self.left + more) - 1
-        self._since = now
+        self.since = now
         self._earned = earned
         return self.left >= 0

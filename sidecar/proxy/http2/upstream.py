@@ -51,7 +51,7 @@ class Http2Upstream(Http2Socket):
         self._next = 1
         self._offered = False
         self._unsaid = False
-        self._probed: tuple[int, int] | None = None
+        self._probed: tuple[int, int, float] | None = None
         """While the answer to a PING is due: what had come when we last looked."""
         self.idle_since = 0.0
 
@@ -130,8 +130,12 @@ class Http2Upstream(Http2Socket):
             self._await_answer()
 
     def _await_answer(self) -> None:
-        self._probed = self.room, self.completed
+        self._probed = self._heard()
         self.timer.set(self.now() + PROBE_SECONDS)
+
+    def _heard(self) -> tuple[int, int, float]:
+        """Changes with whatever comes of calls: data, answers, windows of who takes what we send."""
+        return self.room, self.completed, self.update_budget.since
 
     def answered(self) -> None:
         self._probed = None
@@ -220,12 +224,12 @@ class Http2Upstream(Http2Socket):
     def on_timer(self, now: float) -> None:
         if self.state == CLOSED:
             self._closing_due()
-        elif self._probed == (self.room, self.completed):
+        elif self._probed == self._heard():
             self.why = f"{self.name} does not answer on this connection"
             self.close()
             self._transport.abort()
         elif self._probed is not None:
-            self._await_answer()  # It is busy telling us something else.
+            self._await_answer()  # It is busy with something else.
         elif not self.streams and self.state == OPEN:
             due = self.idle_since + IDLE_SECONDS
             if now >= due:
