@@ -5,8 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import cast
 
+import pytest
+
+from sidecar.http.h2 import control
 from tests.http2.mesh import MESSAGE, OK, Mesh, status
-from tests.support.http2 import Code, Type, data, ping, settings, window_update
+from tests.support.http2 import Code, Setting, Type, data, ping, settings, window_update
 from tests.support.http2_peers import Conversation, WorldPipe
 from tests.support.world import ONE_ENDPOINT, TWO_ENDPOINTS, Peer
 
@@ -68,6 +71,17 @@ def test_a_ping_for_each_frame_of_data_is_good_manners() -> None:
         endpoint.respond(endpoint.request()[0], body=MESSAGE, trailers=OK)
         mesh.client.send(window_update(0, 10), ping())
         assert status(mesh.client.response(stream)) == b"0"
+
+
+def test_windows_that_flap_within_one_frame_are_set_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new window is work for every stream, and one frame has place for thousands (CVE-2020-11080)."""
+    made = []
+    new_window = control._new_window
+    monkeypatch.setattr(control, "_new_window", lambda *given: (made.append(given[1]), new_window(*given)))
+    mesh = Mesh()
+    made.clear()
+    mesh.client.change(*[(Setting.INITIAL_WINDOW_SIZE, 0), (Setting.INITIAL_WINDOW_SIZE, 70000)] * 1000)
+    assert made == [70000]
 
 
 def test_an_idle_connection_that_does_not_take_its_last_answer_is_closed() -> None:

@@ -149,28 +149,38 @@ def _settings(connection: Connection, flags: int, id: int, payload: bytes) -> No
         raise Broken(FRAME_SIZE_ERROR, "SETTINGS are not a multiple of 6 bytes long")
     if not connection.greeted:
         connection.peer_streams = STREAMS
+    window = connection.peer_window
     for name, value in SETTING.iter_unpack(payload):
-        _setting(connection, name, value)
+        if name == INITIAL_WINDOW_SIZE:
+            if value > MOST:
+                raise Broken(FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE exceeds 2^31-1")
+            window = value
+        else:
+            _setting(connection, name, value)
+    if window != connection.peer_window:
+        # Once, for it is work for every stream, and a frame has place for thousands of it (CVE-2020-11080).
+        _new_window(connection, window)
     connection.greeted = connection.steady = True
     connection.put(frame(SETTINGS, ACK, 0))
     connection.settings_changed()
 
 
+def _new_window(connection: Connection, window: int) -> None:
+    """What each stream may send is changed by the difference (section 6.9.2)."""
+    more = window - connection.peer_window
+    connection.peer_window = window
+    for stream in tuple(connection.streams.values()):
+        stream.window += more
+        if stream.window > MOST:
+            raise Broken(FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE makes a window exceed 2^31-1")
+        if stream.waiting is not None:
+            connection.line_up(stream)
+        if stream.window <= 0:
+            connection.line.pop(stream, None)
+
+
 def _setting(connection: Connection, name: int, value: int) -> None:
-    if name == INITIAL_WINDOW_SIZE:
-        if value > MOST:
-            raise Broken(FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE exceeds 2^31-1")
-        more = value - connection.peer_window
-        connection.peer_window = value
-        for stream in tuple(connection.streams.values()):
-            stream.window += more
-            if stream.window > MOST:
-                raise Broken(FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE makes a window exceed 2^31-1")
-            if stream.waiting is not None:
-                connection.line_up(stream)
-            if stream.window <= 0:
-                connection.line.pop(stream, None)
-    elif name == HEADER_TABLE_SIZE:
+    if name == HEADER_TABLE_SIZE:
         connection.table_size(value)
     elif name == MAX_CONCURRENT_STREAMS:
         connection.peer_streams = value
