@@ -121,6 +121,22 @@ def test_an_idle_connection_that_was_slow_closes_when_it_has_taken_all() -> None
     assert peer.half_closed
 
 
+def test_an_early_answer_is_not_cut_off_because_the_request_goes_on() -> None:
+    """RFC 9113 section 8.1: who has not sent all is told to stop behind the answer's end, not within it."""
+    mesh = Mesh()
+    client = mesh.client
+    client.send(client.request(1, method="POST", end=False), *[data(1, bytes(16384))] * 8)
+    endpoint = mesh.endpoint()
+    endpoint.frames()
+    endpoint.respond(1, body=bytes(100_000))
+    assert sum(len(one.payload) for one in client.frames(Type.DATA)) == 65535
+    client.send(*[data(1, bytes(16384))] * 4)
+    client.send(window_update(0, 100_000), window_update(1, 100_000))
+    assert len(client.response(1).body) == 100_000
+    mesh.world.pass_time(2.1)
+    client.stream_error(1, Code.NO_ERROR)
+
+
 def test_calls_that_wait_for_a_connection_hear_together_that_there_is_none() -> None:
     """One connection was to be for all of them: they do not try it again one after the other."""
     mesh = Mesh(TWO_ENDPOINTS + "[services.orders.retry]\n")

@@ -110,7 +110,7 @@ class DownstreamStream(Stream, kw_only=True):
         """More came of a request that has been answered: nobody needs it, and there may be as much as the window holds."""
         if end:
             self._over()
-        elif self.room < self.connection.stream_window >> 1:
+        elif self.waiting is None and self.room < self.connection.stream_window >> 1:
             self.reset(NO_ERROR)
 
     def on_timer(self, now: float) -> None:
@@ -174,6 +174,7 @@ class DownstreamStream(Stream, kw_only=True):
         self.exchange = None
         self.timer.due = inf
         if self.waiting is not None:
+            self.paused = True  # Of what it has not sent, no more is taken than it may send already.
             self.socket.linger()
         else:
             self.sending = False
