@@ -33,5 +33,10 @@ class Outbox:
 
     def _flush(self) -> None:
         waiting = self._waiting
-        while waiting:
-            waiting.popitem()[0].write()
+        try:
+            while waiting:
+                waiting.popitem()[0].write()
+        finally:
+            if waiting:
+                # One has failed. The others must not wait for somebody to begin a new round: nobody would.
+                self._call_soon(self._flush)

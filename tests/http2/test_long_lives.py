@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import cast
 
 import pytest
 
 from sidecar.http.h2 import control
+from sidecar.proxy.outbox import Outbox
 from tests.http2.mesh import MESSAGE, OK, Mesh, status
 from tests.support.http2 import Code, Setting, Type, data, ping, settings, window_update
 from tests.support.http2_peers import Conversation, WorldPipe
@@ -119,6 +121,30 @@ def test_an_idle_connection_that_was_slow_closes_when_it_has_taken_all() -> None
     peer.unsent = 0
     mesh.world.pass_time(1.1)
     assert peer.half_closed
+
+
+def test_a_connection_that_fails_to_write_holds_up_no_other() -> None:
+    """Whatever a bug does to one, the others are flushed by the next turn of the loop."""
+    soon: list[Callable[[], None]] = []
+    written: list[str] = []
+    outbox = Outbox(soon.append)
+
+    class Good:
+        def write(self) -> None:
+            written.append("good")
+
+    class Bad:
+        def write(self) -> None:
+            raise RuntimeError
+
+    outbox.add(Good())
+    outbox.add(Bad())
+    with pytest.raises(RuntimeError):
+        soon.pop()()
+    outbox.add(Good())
+    while soon:
+        soon.pop()()
+    assert written == ["good", "good"]
 
 
 def test_an_early_answer_is_not_cut_off_because_the_request_goes_on() -> None:
