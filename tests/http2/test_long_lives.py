@@ -11,7 +11,7 @@ import pytest
 from sidecar.http.h2 import control
 from sidecar.proxy.outbox import Outbox
 from tests.http2.mesh import MESSAGE, OK, Mesh, status
-from tests.support.http2 import Code, Setting, Type, data, ping, settings, window_update
+from tests.support.http2 import Code, Setting, Type, data, headers, ping, settings, window_update
 from tests.support.http2_peers import Conversation, WorldPipe
 from tests.support.world import ONE_ENDPOINT, TWO_ENDPOINTS, Peer
 
@@ -161,6 +161,22 @@ def test_an_early_answer_is_not_cut_off_because_the_request_goes_on() -> None:
     assert len(client.response(1).body) == 100_000
     mesh.world.pass_time(2.1)
     client.stream_error(1, Code.NO_ERROR)
+
+
+def test_the_end_of_a_body_needs_no_window() -> None:
+    """A frame without data is sent though the peer takes no more of it: it may know that there is none left."""
+    mesh = Mesh()
+    mesh.client.change((Setting.INITIAL_WINDOW_SIZE, 10))
+    mesh.client.send(mesh.client.request(1))
+    endpoint = mesh.endpoint()
+    stream, _ = endpoint.request()
+    endpoint.send(headers(stream, endpoint.block([(":status", "200")]), end=False) + data(stream, bytes(10)))
+    mesh.client.of(Type.DATA)
+    peer = peer_of(mesh)
+    peer.full()
+    endpoint.send(data(stream, b"", end=True))
+    peer.drained()
+    assert mesh.client.response(1).body == bytes(10)
 
 
 def test_calls_that_wait_for_a_connection_hear_together_that_there_is_none() -> None:

@@ -127,7 +127,12 @@ class Stream(msgspec.Struct, eq=False, weakref=False):
             if end:
                 self.sending = False
             return
-        if data or self.waiting is None:
+        if self.waiting is None and not data:
+            # Nothing of it takes room, and nobody need give us any who knows that this is all (section 6.9.1).
+            connection.put(HEAD.pack(0, 0, DATA, END_STREAM if end else 0, self.id))
+            self.sending = not end
+            return
+        if data:
             if self.waiting is None:
                 self.waiting = deque()
             self.waiting.append(data)
