@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from math import inf
 from typing import cast
 
 import pytest
@@ -189,6 +190,19 @@ def test_calls_that_wait_for_a_connection_hear_together_that_there_is_none() -> 
     endpoint = mesh.endpoint("10.0.0.2:9001")
     mesh.world.pass_time(1.0)
     assert len(endpoint.frames(Type.HEADERS)) == 10
+
+
+def test_a_connection_that_was_closed_at_once_says_nothing_of_idle_ones() -> None:
+    """It never was idle."""
+    mesh = Mesh()
+    mesh.call(1)
+    pool, _ = mesh.world.dialing[0]
+    connection = pool.new_connection()
+    peer = Peer()
+    peer.protocol = connection
+    connection.connection_made(peer)
+    peer.end()
+    assert pool.idle_limit == inf
 
 
 def test_a_slow_endpoint_that_takes_what_it_is_sent_is_not_given_up() -> None:

@@ -213,7 +213,7 @@ class Http2Upstream(Http2Socket):
     def _ended(self) -> None:
         if self.state == CLOSED:
             return
-        if not self.streams:
+        if self._offered and not self.streams:
             self._pool.learn(self.now() - self.idle_since)
         self.why = self.why or f"{self.name} closed the connection before its response was complete"
         self._withdraw()
