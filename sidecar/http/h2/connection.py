@@ -5,7 +5,8 @@ that all that one reading brought about leaves in one write. Who derives from th
 (``opened``), and has the socket. The connection's own window is given back as soon as something came, for what a
 stream may hold is bounded by the stream's window: a slow stream never holds up another.
 
-Errors of a stream reset it; errors of the connection are raised as ``Broken``, and ``give_up`` tells the peer.
+Errors of a stream reset it; errors of the connection are raised as ``Broken``, and ``break_off``, of who has the
+socket, tells the peer.
 """
 
 from __future__ import annotations
@@ -357,13 +358,13 @@ class Connection(Output):
         self.leaving = final
         self.put(goaway_frame(0 if self.client else self.last if final else MOST, code, detail))
 
-    def lose(self, unprocessed_above: int = MOST) -> None:
-        """The connection is gone: every stream hears of it, those above an id as ones that nobody has worked on."""
+    def lose(self) -> None:
+        """The connection is gone: every stream hears of it."""
         self.line.clear()
         for id, stream in tuple(self.streams.items()):
             if self.streams.pop(id, None) is not None:
                 stream.sending = False
-                stream.heard_reset(control.CANCEL, id > unprocessed_above)
+                stream.heard_reset(control.CANCEL, False)
                 self.stream_gone(stream)
 
 
